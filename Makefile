@@ -1,0 +1,115 @@
+# weir: build, test and measure. `make help` lists the targets.
+#
+#   BUILD=release|debug|asan|tsan|torture   which binary (default: release)
+#   O=DIR                                   where objects go (default: build/$(BUILD))
+#   CC=gcc|clang   WERROR=1   STATIC=1
+
+BUILD ?= release
+O     ?= build/$(BUILD)
+CC    ?= gcc
+PKG   ?= pkg-config
+
+# The house, right to left: a folder may use itself and what stands before it in its line.
+FOLDERS := base mem conf obs wire net upstream relay mock api policy server cli
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -Wstrict-prototypes -Wmissing-prototypes \
+        -Wwrite-strings -Wcast-qual -Wformat=2 -Wvla -Wimplicit-fallthrough
+ifeq ($(WERROR),1)
+WARN += -Werror
+endif
+
+LUA_CFLAGS := $(shell $(PKG) --cflags lua5.4 2>/dev/null || echo -I/usr/include/lua5.4)
+CPPFLAGS += -Isrc -D_GNU_SOURCE $(LUA_CFLAGS)
+CFLAGS_ALL := -std=c11 -g $(WARN) -fno-strict-aliasing -fvisibility=hidden -pthread
+
+CF_release := -O2 -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection=full \
+              -ffunction-sections -fdata-sections
+LF_release := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--gc-sections
+CF_debug   := -O0 -DWR_DEBUG
+CF_asan    := -O1 -DWR_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+LF_asan    := -fsanitize=address,undefined
+CF_tsan    := -O1 -DWR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
+LF_tsan    := -fsanitize=thread
+CF_torture := -O1 -DWR_DEBUG -DWR_TORTURE
+
+CFLAGS_USED  = $(CFLAGS_ALL) $(CF_$(BUILD)) $(CFLAGS)
+LDFLAGS_USED = $(LF_$(BUILD)) -pthread $(LDFLAGS)
+
+ifeq ($(STATIC),1)
+LIBS := -l:libuv_a.a -l:libmbedtls.a -l:libmbedx509.a -l:libmbedcrypto.a -l:liblua5.4.a -l:libcares.a -lcjson -lm -ldl -lrt
+else
+LIBS := -luv -lmbedtls -lmbedx509 -lmbedcrypto -llua5.4 -lcares -lcjson -lm -ldl
+endif
+
+# Archives, left to right, for the linker; and for the tests of a folder only what it may use.
+reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
+upto    = $(if $(2),$(if $(filter $(1),$(firstword $(2))),$(1),$(firstword $(2)) $(call upto,$(1),$(wordlist 2,$(words $(2)),$(2)))))
+archive = $(O)/lib$(1).a
+ARCHIVES := $(foreach f,$(call reverse,$(FOLDERS)),$(call archive,$(f)))
+
+src_of = $(filter-out src/cli/main.c,$(wildcard src/$(1)/*.c))
+obj_of = $(patsubst src/%.c,$(O)/obj/%.o,$(call src_of,$(1)))
+
+.PHONY: all help clean
+all: $(O)/weir
+
+$(O)/obj/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS_USED) -MMD -MP -c -o $@ $<
+
+define folder_rule
+$(call archive,$(1)): $(call obj_of,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach f,$(FOLDERS),$(eval $(call folder_rule,$(f))))
+
+$(O)/weir: $(O)/obj/cli/main.o $(ARCHIVES)
+	$(CC) $(CFLAGS_USED) $(LDFLAGS_USED) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
+
+# --- C tests: tests/<folder>/test_<x>.c is one cmocka program, linked with its folder and what that may use.
+TEST_SRC := $(wildcard tests/*/test_*.c)
+TEST_BIN := $(patsubst tests/%.c,$(O)/tests/%,$(TEST_SRC))
+test_libs = $(foreach f,$(call reverse,$(call upto,$(1),$(FOLDERS))),$(call archive,$(f)))
+
+define test_rule
+$(O)/tests/$(1)/%: tests/$(1)/%.c $(call test_libs,$(1))
+	@mkdir -p $$(@D)
+	$$(CC) $$(CPPFLAGS) -Itests $$(CFLAGS_USED) $$(LDFLAGS_USED) -MMD -MP -MF $$@.d -o $$@ $$< \
+	  -Wl,--start-group $(call test_libs,$(1)) -Wl,--end-group $$(LIBS) -lcmocka $$(EXTRA_LIBS)
+endef
+$(foreach f,$(FOLDERS),$(eval $(call test_rule,$(f))))
+
+# --- Fuzz targets: tests/fuzz/fuzz_<x>.c, with seeds in tests/fuzz/seeds/<x>/ and <x>.dict.
+# With libFuzzer (clang) they search; with any compiler, replay.c runs them over the seeds.
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_REPLAY := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(FUZZ_SRC))
+FUZZ_LIBS := $(foreach f,mock relay upstream net wire obs conf mem base,$(call archive,$(f)))
+$(O)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(foreach f,wire obs conf mem base,$(call archive,$(f)))
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests $(CFLAGS_USED) $(LDFLAGS_USED) -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c \
+	  -Wl,--start-group $(foreach f,wire obs conf mem base,$(call archive,$(f))) -Wl,--end-group $(LIBS)
+
+# The searching build: everything it needs compiled by clang with coverage, in a folder of its own.
+FUZZ_SECONDS ?= 20
+$(O)/libfuzzer/%: tests/fuzz/%.c $(foreach f,base mem conf obs wire,$(call src_of,$(f)))
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -Itests -std=c11 -g -O1 -DWR_DEBUG -fsanitize=fuzzer,address,undefined \
+	  -fno-sanitize-recover=all -o $@ $^ -lcjson -lm -pthread
+
+.PHONY: check-c check-fuzz fuzz
+check-c: $(TEST_BIN)
+	@.ci/run-c-tests $(TEST_BIN)
+check-fuzz: $(FUZZ_REPLAY)
+	@for t in $(FUZZ_REPLAY); do n=$${t##*/fuzz_}; $$t tests/fuzz/seeds/$$n || exit 1; done
+fuzz: $(patsubst tests/fuzz/%.c,$(O)/libfuzzer/%,$(FUZZ_SRC))
+	@for t in $^; do n=$${t##*/fuzz_}; d=$(O)/libfuzzer/corpus-$$n; mkdir -p $$d; \
+	  dict=; [ -f tests/fuzz/$$n.dict ] && dict=-dict=tests/fuzz/$$n.dict; \
+	  $$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=65536 -print_final_stats=1 $$dict \
+	    -artifact_prefix=$(O)/libfuzzer/ $$d tests/fuzz/seeds/$$n || exit 1; done
+
+clean:
+	rm -rf build
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
