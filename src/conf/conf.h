@@ -1,0 +1,189 @@
+/* conf.h: one checked configuration as plain data.
+ *
+ * Made by policy/load from conf.lua on the master thread, then read-only: every worker of a generation shares it.
+ * All of it lives in one conf arena (strings included) and is freed whole by wr_conf_free. Times in
+ * milliseconds (0: none), sizes in bytes, unless the name says otherwise. `line` is the line of conf.lua that declared the thing. */
+#ifndef WR_CONF_CONF_H
+#define WR_CONF_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/span.h"
+#include "conf/secret.h"
+
+enum wr_kind { /* of an upstream */
+  WR_KIND_OPENAI,            /* chat and Responses */
+  WR_KIND_OPENAI_COMPATIBLE, /* chat as vLLM, llama.cpp and others speak it */
+  WR_KIND_ANTHROPIC,
+  WR_KIND_OLLAMA,
+  WR_KIND_SSE,  /* any event stream: framing only */
+  WR_KIND_MOCK, /* weir's own stand-in, in this process */
+  WR_KINDS
+};
+const char *wr_kind_name(enum wr_kind kind); /* "openai-compatible" … */
+
+struct wr_conf_tls {
+  const char *cert; /* borrowed: conf arena, like every pointer of this file; file names, NULL: none */
+  const char *key;  /* borrowed: conf arena */
+  const char *ca;   /* borrowed: conf arena; bundle to verify the other side with; NULL: the system's, for upstreams */
+  const char *server_name; /* borrowed: conf arena; upstream: overrides the URL's host for SNI and verification */
+  bool verify;      /* upstream: default true; listener: a client certificate is required */
+};
+
+struct wr_conf_listen {
+  const char *address; /* borrowed: conf arena; as net/addr.h reads it */
+  const struct wr_conf_tls *tls; /* borrowed: conf arena; NULL: plain */
+  uint32_t max_streams; /* over all workers; 0: no limit of its own */
+  int line;
+};
+
+struct wr_conf_url {
+  const char *text; /* borrowed: conf arena; as written */
+  const char *host; /* borrowed: conf arena; name or literal without brackets */
+  const char *authority; /* borrowed: conf arena; what the Host field says */
+  const char *base_path; /* borrowed: conf arena; "" or "/prefix" without a trailing slash */
+  uint16_t port;
+  bool tls;
+};
+
+struct wr_conf_model {
+  const char *client;   /* borrowed: conf arena; "*" matches any */
+  const char *provider; /* borrowed: conf arena */
+};
+
+struct wr_conf_header {
+  const char *name;  /* borrowed: conf arena; checked */
+  const char *value; /* borrowed: conf arena; checked */
+};
+
+/* Deadlines of one request. Defaults suit reasoning models. */
+struct wr_conf_timeouts {
+  uint32_t connect_ms;     /* 5 s */
+  uint32_t tls_ms;         /* 5 s */
+  uint32_t first_byte_ms;  /* 120 s: the response head */
+  uint32_t first_token_ms; /* 300 s: the first real content */
+  uint32_t idle_ms;        /* 120 s between events; comments and pings don't count */
+  uint32_t total_ms;       /* 0: none */
+};
+
+struct wr_conf_upstream {
+  const char *name; /* borrowed: conf arena */
+  enum wr_kind kind;
+  const struct wr_conf_url *urls; /* borrowed: conf arena; each is a peer */
+  size_t url_count;
+  struct wr_secret key;  /* empty: the client's own credentials pass through */
+  const struct wr_conf_model *models; /* borrowed: conf arena; empty: any model, unchanged */
+  size_t model_count;
+  const struct wr_conf_header *headers; /* borrowed: conf arena; added to each request */
+  size_t header_count;
+  struct wr_conf_timeouts timeout;
+  struct wr_conf_tls tls;  /* used by https URLs */
+  uint32_t keep_idle;      /* idle connections a worker keeps; default 32 */
+  uint32_t keep_idle_ms;   /* default 60 s */
+  uint32_t max_streams;    /* limit = { n }; 0: none */
+  const struct wr_conf_header *mock; /* borrowed: conf arena; options of kind mock, in the words of mock/mock.h */
+  size_t mock_count;
+  const char *text_path;   /* borrowed: conf arena; kind sse: where an event's text is, NULL: nowhere */
+  int line;
+};
+
+/* Every upstream is also a group of its own, of the same name; groups come after those. */
+struct wr_conf_group {
+  const char *name; /* borrowed: conf arena */
+  const uint32_t *members; /* borrowed: conf arena; indexes of upstreams, in order; `last` of the declaration stands last */
+  size_t member_count;
+  uint32_t attempts; /* 1: no second attempt */
+  int line;
+};
+
+enum wr_commit { WR_COMMIT_CONTENT, WR_COMMIT_ALIVE };
+enum wr_slow_action { WR_SLOW_PAUSE, WR_SLOW_COALESCE, WR_SLOW_STOP };
+
+/* Which hooks a route runs; a bit that is not set costs nothing. */
+enum wr_hook_bit {
+  WR_HOOK_REQUEST = 1u << 0,
+  WR_HOOK_RESPONSE_START = 1u << 1,
+  WR_HOOK_EVENT = 1u << 2,
+  WR_HOOK_TEXT = 1u << 3,
+  WR_HOOK_SLOW_CLIENT = 1u << 4,
+  WR_HOOK_UPSTREAM_ERROR = 1u << 5,
+  WR_HOOK_END = 1u << 6
+};
+
+struct wr_conf_route {
+  const char *name; /* borrowed: conf arena */
+  const char *path; /* borrowed: conf arena; exact, or a prefix when it ends in "*" */
+  const char *host; /* borrowed: conf arena; NULL: any */
+  uint32_t methods; /* bit 1 << enum wr_method of wire/head.h; 0: any */
+  uint32_t to;      /* index of a group */
+  uint32_t hooks;   /* enum wr_hook_bit */
+  uint64_t body_bytes;      /* limits.body; default 32 MiB */
+  uint32_t inspect_bytes;   /* how much of a body is held back to find its model and to be sent again; default 64 KiB */
+  uint32_t event_bytes;     /* one event at most; default 1 MiB */
+  uint32_t head_timeout_ms; /* 10 s */
+  uint32_t body_timeout_ms; /* 60 s without any byte of the body */
+  uint32_t output_tokens;   /* cap on max_tokens; 0: none */
+  uint32_t streams_per_key; /* 0: none */
+  uint32_t heartbeat_ms;    /* 15 s; 0: none */
+  enum wr_commit commit;
+  uint32_t held_bytes;      /* lifecycle frames held before the commit point; default 64 KiB */
+  enum wr_slow_action slow_action;
+  uint32_t slow_high_bytes; /* 64 KiB */
+  uint32_t slow_low_bytes;  /* 16 KiB */
+  uint32_t slow_give_up_ms; /* 30 s above high without progress; 0: never */
+  bool keys_required;       /* weir.keys is declared and the route isn't `open` */
+  struct wr_conf_timeouts timeout; /* fields that are 0 defer to the upstream's; total_ms too */
+  int line;
+};
+
+struct wr_conf_key {
+  const char *name;  /* borrowed: conf arena */
+  const char *class_name; /* borrowed: conf arena; "" when none */
+  uint8_t sha256[32];
+};
+
+enum wr_log_format { WR_LOG_JSON, WR_LOG_LOGFMT };
+
+struct wr_conf_server {
+  uint32_t workers;      /* 0: one a core */
+  uint64_t memory_bytes; /* 64 MiB */
+  const char *admin;     /* borrowed: conf arena; "127.0.0.1:9901", "unix:…", NULL: none */
+  const char *log;       /* borrowed: conf arena; file name, "stderr", "stdout", "off"; default "stderr" */
+  enum wr_log_format log_format;
+  uint32_t drain_ms;     /* 10 min */
+  uint32_t client_idle_ms; /* a kept-alive client between requests: 75 s */
+  uint32_t max_streams;  /* over all workers; 0: as memory allows */
+};
+
+struct wr_conf_lua {
+  const char *path;       /* borrowed: conf arena; "policies/?.lua", relative to conf.lua */
+  uint64_t memory_bytes;  /* a worker: 16 MiB */
+  uint32_t instructions;  /* a call: 100000 */
+  uint32_t retained_bytes;/* a stream: 64 KiB */
+};
+
+struct wr_conf {
+  const char *file; /* borrowed: conf arena */
+  struct wr_conf_server server;
+  struct wr_conf_lua lua;
+  const struct wr_conf_listen *listens;     /* borrowed: conf arena */
+  size_t listen_count;
+  const struct wr_conf_upstream *upstreams; /* borrowed: conf arena */
+  size_t upstream_count;
+  const struct wr_conf_group *groups; /* borrowed: conf arena */
+  size_t group_count;
+  const struct wr_conf_route *routes; /* borrowed: conf arena; the first that matches serves */
+  size_t route_count;
+  const struct wr_conf_key *keys; /* borrowed: conf arena */
+  size_t key_count;
+  bool keys_declared;
+  void *arena; /* owned: all of the above */
+};
+
+void wr_conf_free(struct wr_conf *conf);
+/* The group of a name (upstreams' names are groups too), or UINT32_MAX. */
+uint32_t wr_conf_group_find(const struct wr_conf *conf, struct wr_span name);
+
+#endif
