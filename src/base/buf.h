@@ -39,6 +39,7 @@ void wr_buf_u64(struct wr_buf *buf, uint64_t value);
 /* Lower-case hex without a prefix, at least min_digits (0..16) digits; 0 with min_digits 0 or 1
  * is "0". */
 void wr_buf_hex(struct wr_buf *buf, uint64_t value, unsigned min_digits);
+/* Needs one byte of room more than it writes. */
 void wr_buf_printf(struct wr_buf *buf, const char *format, ...) WR_PRINTF(2, 3);
 /* A quoted and escaped JSON string. A byte that isn't part of valid UTF-8 becomes \ufffd.
  * Written whole or not at all, as everything else. */
