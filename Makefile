@@ -6,7 +6,9 @@
 
 BUILD ?= release
 O     ?= build/$(BUILD)
-CC    ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 PKG   ?= pkg-config
 
 # The house, right to left: a folder may use itself and what stands before it in its line.
@@ -36,7 +38,9 @@ CFLAGS_USED  = $(CFLAGS_ALL) $(CF_$(BUILD)) $(CFLAGS)
 LDFLAGS_USED = $(LF_$(BUILD)) -pthread $(LDFLAGS)
 
 ifeq ($(STATIC),1)
-LIBS := -l:libuv_a.a -l:libmbedtls.a -l:libmbedx509.a -l:libmbedcrypto.a -l:liblua5.4.a -l:libcares.a -lcjson -lm -ldl -lrt
+# Debian 12 and 13 name libuv's archive differently; cJSON is packaged as a shared library only.
+LIBUV_A := $(if $(findstring /,$(shell $(CC) -print-file-name=libuv_a.a)),libuv_a.a,libuv.a)
+LIBS := -l:$(LIBUV_A) -l:libmbedtls.a -l:libmbedx509.a -l:libmbedcrypto.a -l:liblua5.4.a -l:libcares.a -lcjson -lm -ldl -lrt
 else
 LIBS := -luv -lmbedtls -lmbedx509 -lmbedcrypto -llua5.4 -lcares -lcjson -lm -ldl
 endif
@@ -98,7 +102,8 @@ $(O)/libfuzzer/%: tests/fuzz/%.c $(foreach f,base mem conf obs wire,$(call src_o
 	clang $(CPPFLAGS) -Itests -std=c11 -g -O1 -DWR_DEBUG -fsanitize=fuzzer,address,undefined \
 	  -fno-sanitize-recover=all -o $@ $^ -lcjson -lm -pthread
 
-.PHONY: check-c check-fuzz fuzz
+.PHONY: check-c check-fuzz fuzz tests-c
+tests-c: $(TEST_BIN)
 check-c: $(TEST_BIN)
 	@.ci/run-c-tests $(TEST_BIN)
 check-fuzz: $(FUZZ_REPLAY)
@@ -109,6 +114,63 @@ fuzz: $(patsubst tests/fuzz/%.c,$(O)/libfuzzer/%,$(FUZZ_SRC))
 	  $$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=65536 -print_final_stats=1 $$dict \
 	    -artifact_prefix=$(O)/libfuzzer/ $$d tests/fuzz/seeds/$$n || exit 1; done
 
+# --- The second parser that tests compare with, where it is packaged.
+$(O)/tests/wire/%: EXTRA_LIBS += $(if $(wildcard /usr/include/http_parser.h),-lhttp_parser)
+
+# --- Packages, the demo, the tests, the benchmark.
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SIZE_LIMIT_BYTES := 2000000
+
+.PHONY: deps deps-test demo test test-trixie tidy size install bench bench-quick
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make [all]       the binary, in build/release/weir (BUILD=debug|asan|tsan, STATIC=1, CC=clang)
+## make demo        installs what is missing, builds, and shows a relayed stream; needs no key and no network
+## make test        installs what is missing and runs every test
+## make deps        installs the packages that building needs (deps-test: those of the tests)
+deps:
+	@.ci/deps deps
+deps-test:
+	@.ci/deps deps test
+# A new make: what pkg-config says may have changed.
+demo: deps
+	@$(MAKE) --no-print-directory -s -j2 O=$(O) all
+	@$(O)/weir demo
+test: deps-test
+	@.ci/test
+## make tidy        layers and style
+tidy:
+	@.ci/tidy
+## make test-trixie builds and tests in a Debian 13 root folder (as root)
+test-trixie:
+	@.ci/trixie
+## make bench-quick CPU time per event beside the thinnest relay, HAProxy and nginx; about 90 seconds (bench: longer)
+bench-quick:
+	@$(MAKE) --no-print-directory -s -j2 O=$(O) all bench-tools
+	@WEIR_BIN=$(O)/weir bench/run --quick
+bench:
+	@$(MAKE) --no-print-directory -s -j2 O=$(O) all bench-tools
+	@WEIR_BIN=$(O)/weir bench/run
+BENCH_TOOLS := $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
+.PHONY: bench-tools
+bench-tools: $(BENCH_TOOLS)
+build/bench/%: bench/%.c $(wildcard bench/*.h)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $<
+## make size        the stripped binary's size against its limit (with STATIC=1)
+size: $(O)/weir
+	@strip -o $(O)/weir.stripped $(O)/weir
+	@n=$$(stat -c %s $(O)/weir.stripped); echo "size: $$n bytes stripped, limit $(SIZE_LIMIT_BYTES)"; \
+	  [ $$n -lt $(SIZE_LIMIT_BYTES) ]
+## make install     PREFIX=/usr/local DESTDIR=
+install: $(O)/weir
+	install -D -s -m 755 $(O)/weir $(DESTDIR)$(PREFIX)/bin/weir
+	install -D -m 644 conf.lua $(DESTDIR)$(PREFIX)/share/weir/conf.lua
+	cd lua && find . -name '*.lua' -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/weir/lua/{} \;
+## make check-c     the C tests; check-fuzz: the fuzz targets over their seeds; fuzz: searching, FUZZ_SECONDS each
+## make clean
 clean:
 	rm -rf build
 
