@@ -1,0 +1,46 @@
+/* record.h: one finished exchange: what the access log prints and the metrics count.
+ *
+ * Filled by the session when it ends and handed down once; every span is borrowed for the call. No credential
+ * and no byte of a body is ever in it. */
+#ifndef WR_OBS_RECORD_H
+#define WR_OBS_RECORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/span.h"
+
+enum wr_record_kind {
+  WR_RECORD_REQUEST,   /* a request with its answer (a stream or not) */
+  WR_RECORD_CONNECTION /* a connection that ended without one: TLS failed, nothing was sent */
+};
+
+struct wr_record {
+  uint8_t kind;            /* enum wr_record_kind */
+  bool streamed;           /* the answer was an event stream */
+  bool reused;             /* the upstream connection came from the shelf */
+  uint16_t status;         /* sent to the client; 0: none */
+  uint16_t upstream_status;/* 0: none came */
+  uint16_t attempts;
+  enum wr_err err;         /* WR_OK, or why it ended otherwise */
+  uint64_t id;
+  uint64_t started_unix_us;/* wall clock */
+  uint64_t duration_us;
+  int64_t first_byte_us;   /* from the request's start to the upstream's head; -1: never */
+  int64_t first_token_us;  /* to the first real content; -1: never */
+  uint64_t events;
+  uint64_t bytes_in;       /* of the request's body */
+  uint64_t bytes_out;      /* of the answer's body, without framing */
+  uint64_t copied_bytes;   /* on the data path of this exchange */
+  int64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens; /* as the provider says; -1: not reported */
+  struct wr_span client;   /* address */
+  struct wr_span method, path;
+  struct wr_span route, key, model, upstream, peer;
+  struct wr_span outcome;  /* static */
+  struct wr_span operation;/* OpenTelemetry gen_ai.operation.name: chat, text_completion, embeddings, "" */
+  struct wr_span provider; /* OpenTelemetry gen_ai.provider.name: openai, anthropic, … or "" */
+  struct wr_span why;      /* detail of err, for operators; may be empty */
+};
+
+#endif

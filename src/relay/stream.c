@@ -1,0 +1,148 @@
+#include "relay/stream.h"
+
+#include <string.h>
+
+#include "base/check.h"
+#include "mem/rxbuf.h"
+
+#define FIRST_RING_BYTES 256u
+
+static struct wr_frame *frame_at(const struct wr_stream *s, uint32_t i) {
+  WR_DCHECK(i < s->count && s->ring != NULL);
+  return (struct wr_frame *)(void *)s->ring->data + ((s->head + i) & (s->cap - 1));
+}
+
+void wr_stream_init(struct wr_stream *s, struct wr_slabs *slabs) {
+  *s = (struct wr_stream){ .magic = WR_STREAM_MAGIC, .slabs = slabs };
+  wr_list_init(&s->readers);
+}
+
+static void ring_drop(struct wr_stream *s) {
+  if (s->ring) wr_block_unref(s->ring);
+  s->ring = NULL;
+  s->cap = s->head = 0;
+}
+
+void wr_stream_clear(struct wr_stream *s) {
+  WR_MAGIC_CHECK(s, WR_STREAM_MAGIC);
+  for (uint32_t i = 0; i < s->count; i++) wr_view_drop(&frame_at(s, i)->view);
+  s->first += s->count;
+  s->count = 0;
+  s->bytes = 0;
+  ring_drop(s);
+  for (struct wr_list *l = s->readers.next; l != &s->readers; l = l->next)
+    WR_CONTAINER(l, struct wr_reader, link)->next = s->first;
+}
+
+void wr_stream_fini(struct wr_stream *s) {
+  WR_MAGIC_CHECK(s, WR_STREAM_MAGIC);
+  WR_CHECK(wr_list_empty(&s->readers));
+  wr_stream_clear(s);
+  s->magic = 0;
+}
+
+static uint32_t frames_in(const struct wr_block *b) {
+  uint32_t n = (uint32_t)(b->cap / sizeof(struct wr_frame));
+  uint32_t p = 1;
+  while (p * 2 <= n) p *= 2;
+  return p;
+}
+
+/* A ring twice as large, with the frames in order from its first place. */
+static enum wr_err ring_grow(struct wr_stream *s) {
+  size_t want = s->ring ? (size_t)s->ring->cap * 2 : FIRST_RING_BYTES;
+  if (want > wr_slabs_max_block(s->slabs)) return WR_E_POOL_FULL;
+  struct wr_block *b = wr_slabs_alloc(s->slabs, want, WR_CHARGE_CLIENT);
+  if (!b) return WR_E_POOL_FULL;
+  struct wr_frame *to = (struct wr_frame *)(void *)b->data;
+  for (uint32_t i = 0; i < s->count; i++) to[i] = *frame_at(s, i);
+  if (s->ring) wr_block_unref(s->ring);
+  s->ring = b;
+  s->head = 0;
+  s->cap = frames_in(b);
+  WR_CHECK(s->cap > s->count);
+  return WR_OK;
+}
+
+enum wr_err wr_stream_append(struct wr_stream *s, struct wr_view *take_view, uint8_t kind) {
+  WR_MAGIC_CHECK(s, WR_STREAM_MAGIC);
+  if (take_view->len == 0) {
+    wr_view_drop(take_view);
+    return WR_OK;
+  }
+  if (s->count == s->cap) {
+    enum wr_err err = ring_grow(s);
+    if (err != WR_OK) {
+      wr_view_drop(take_view);
+      return err;
+    }
+  }
+  s->bytes += take_view->len;
+  s->count++;
+  struct wr_frame *f = frame_at(s, s->count - 1);
+  f->view = wr_view_move(take_view);
+  f->kind = kind;
+  f->flags = 0;
+  return WR_OK;
+}
+
+void wr_stream_compact(struct wr_stream *s, enum wr_charge charge, uint64_t *copied) {
+  WR_MAGIC_CHECK(s, WR_STREAM_MAGIC);
+  struct wr_rxbuf to;
+  wr_rxbuf_init(&to, s->slabs, 2048, charge);
+  for (uint32_t i = 0; i < s->count; i++) {
+    struct wr_frame *f = frame_at(s, i);
+    if (!f->view.block || f->view.block->cap <= 2048 || f->view.len * 4u > f->view.block->cap) continue;
+    struct wr_view moved = WR_VIEW_NONE;
+    if (f->view.len > 2048 || wr_rxbuf_append(&to, wr_view_span(&f->view), &moved) != WR_OK) continue;
+    *copied += moved.len;
+    wr_view_drop(&f->view);
+    f->view = moved;
+  }
+  wr_rxbuf_fini(&to);
+}
+
+void wr_reader_init(struct wr_reader *r, struct wr_stream *stream) {
+  WR_MAGIC_CHECK(stream, WR_STREAM_MAGIC);
+  r->stream = stream;
+  r->next = stream->first;
+  wr_list_init(&r->link);
+  wr_list_push_back(&stream->readers, &r->link);
+}
+
+/* Drops the frames that no reader needs any more. */
+static void drop_passed(struct wr_stream *s) {
+  uint64_t least = s->first + s->count;
+  for (struct wr_list *l = s->readers.next; l != &s->readers; l = l->next) {
+    uint64_t next = WR_CONTAINER(l, struct wr_reader, link)->next;
+    if (next < least) least = next;
+  }
+  while (s->first < least) {
+    struct wr_frame *f = frame_at(s, 0);
+    WR_DCHECK(s->bytes >= f->view.len);
+    s->bytes -= f->view.len;
+    wr_view_drop(&f->view);
+    s->head = (s->head + 1) & (s->cap - 1);
+    s->count--;
+    s->first++;
+  }
+  if (s->count == 0) ring_drop(s);
+}
+
+void wr_reader_fini(struct wr_reader *r) {
+  if (!r->stream) return;
+  wr_list_remove(&r->link);
+  r->stream = NULL;
+}
+
+const struct wr_frame *wr_reader_peek(const struct wr_reader *r, size_t i) {
+  WR_DCHECK(r->next >= r->stream->first);
+  if (i >= wr_reader_left(r)) return NULL;
+  return frame_at(r->stream, (uint32_t)(r->next - r->stream->first + i));
+}
+
+void wr_reader_next(struct wr_reader *r, size_t n) {
+  WR_CHECK(n <= wr_reader_left(r));
+  r->next += n;
+  drop_passed(r->stream);
+}
