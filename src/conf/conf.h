@@ -53,6 +53,12 @@ struct wr_conf_model {
   const char *provider; /* borrowed: conf arena */
 };
 
+/* Dollars per million tokens. */
+struct wr_conf_price {
+  const char *model; /* borrowed: conf arena; the client's name for it */
+  double input, output;
+};
+
 struct wr_conf_header {
   const char *name;  /* borrowed: conf arena; checked */
   const char *value; /* borrowed: conf arena; checked */
@@ -76,6 +82,8 @@ struct wr_conf_upstream {
   struct wr_secret key;  /* empty: the client's own credentials pass through */
   const struct wr_conf_model *models; /* borrowed: conf arena; empty: any model, unchanged */
   size_t model_count;
+  const struct wr_conf_price *prices; /* borrowed: conf arena */
+  size_t price_count;
   const struct wr_conf_header *headers; /* borrowed: conf arena; added to each request */
   size_t header_count;
   struct wr_conf_timeouts timeout;
@@ -95,6 +103,7 @@ struct wr_conf_group {
   const uint32_t *members; /* borrowed: conf arena; indexes of upstreams, in order; `last` of the declaration stands last */
   size_t member_count;
   uint32_t attempts; /* 1: no second attempt */
+  const char *last;  /* borrowed: conf arena; NULL: none; already among the members */
   int line;
 };
 
@@ -133,6 +142,7 @@ struct wr_conf_route {
   uint32_t slow_high_bytes; /* 64 KiB */
   uint32_t slow_low_bytes;  /* 16 KiB */
   uint32_t slow_give_up_ms; /* 30 s above high without progress; 0: never */
+  bool open;                /* no key is asked for, even where weir.keys is declared */
   bool keys_required;       /* weir.keys is declared and the route isn't `open` */
   struct wr_conf_timeouts timeout; /* fields that are 0 defer to the upstream's; total_ms too */
   int line;
@@ -141,6 +151,7 @@ struct wr_conf_route {
 struct wr_conf_key {
   const char *name;  /* borrowed: conf arena */
   const char *class_name; /* borrowed: conf arena; "" when none */
+  const char *sha256_hex; /* borrowed: conf arena; as written */
   uint8_t sha256[32];
 };
 
@@ -179,6 +190,7 @@ struct wr_conf {
   const struct wr_conf_key *keys; /* borrowed: conf arena */
   size_t key_count;
   bool keys_declared;
+  const char *keys_file; /* borrowed: conf arena; NULL: inline, or none */
   void *arena; /* owned: all of the above */
 };
 
