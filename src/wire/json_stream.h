@@ -1,8 +1,10 @@
-/* json_stream.h: json_scan.h for a document that arrives in pieces: the same answers for any split, in bounded memory.
+/* json_stream.h: json_scan.h for a document that arrives in pieces: the same answers for any
+ * split, in bounded memory.
  *
- * For request bodies: megabytes go by, a few small values are wanted. Everything is validated. Values are reported by
- * absolute offset; scalars up to WR_JSON_CAPTURE_MAX bytes are also kept in the state, as long as its room lasts.
- * A pure codec: caller's storage, any one thread, nothing to free. */
+ * For request bodies: megabytes go by, a few small values are wanted. Everything is validated.
+ * Values are reported by absolute offset; scalars up to WR_JSON_CAPTURE_MAX bytes are also kept in
+ * the state, as long as its room lasts. A pure codec: caller's storage, any one thread, nothing to
+ * free. */
 #ifndef WR_WIRE_JSON_STREAM_H
 #define WR_WIRE_JSON_STREAM_H
 
@@ -45,8 +47,9 @@ struct wr_json_stream {
   uint8_t interest;                /* frames in use: levels that a path leads into */
   uint8_t node;                    /* node of the value that comes next; 0: no path */
   uint8_t key_len;                 /* decoded bytes; above WR_JSON_MAX_KEY: matches nothing */
-  uint8_t is_key;
-  uint8_t escaped;
+  uint8_t name;                    /* the current string: 0 a value, 1 a name to match, 2 any other name */
+  uint8_t type;                    /* enum wr_json_type of the current scalar */
+  bool escaped;
   uint8_t err;
   struct wr_json_frame frames[WR_JSON_MAX_STEPS + 1];
   char key[WR_JSON_MAX_KEY + 4];
@@ -55,16 +58,19 @@ struct wr_json_stream {
 };
 
 void wr_json_stream_init(struct wr_json_stream *s, const struct wr_json_prog *prog);
-/* WR_OK: all bytes were taken (white space may follow a document). WR_E_JSON_SYNTAX, WR_E_JSON_DEPTH: the document is
- * malformed; the stream stays in this error. */
+/* WR_OK: all bytes were taken (white space may follow a document). WR_E_JSON_SYNTAX,
+ * WR_E_JSON_DEPTH: the document is malformed; the stream stays in this error. */
 WR_MUST_USE enum wr_err wr_json_stream_feed(struct wr_json_stream *s, struct wr_span in);
-/* At the end of the bytes. WR_OK: they were one whole document. Values may be read earlier, but a later duplicate wins. */
+/* At the end of the bytes. WR_OK: they were one whole document. Values may be read earlier, but a
+ * later duplicate wins. */
 WR_MUST_USE enum wr_err wr_json_stream_finish(struct wr_json_stream *s);
-/* Value of the i-th path, i < n of the program. An array or object has a length only once it is closed (0 before). */
+/* Value of the i-th path, i < n of the program. An array or object has a length only once it is
+ * closed (0 before). */
 static inline const struct wr_json_stream_value *wr_json_stream_value(const struct wr_json_stream *s, size_t i) {
   return &s->values[i];
 }
-/* The literal's bytes if they were captured, else the empty span; borrowed from the stream, until the next feed. */
+/* The literal's bytes if they were captured, else the empty span; borrowed from the stream, until
+ * the next feed. */
 struct wr_span wr_json_stream_raw(const struct wr_json_stream *s, size_t i);
 
 #endif

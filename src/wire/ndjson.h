@@ -1,7 +1,9 @@
-/* ndjson.h: cuts a byte stream into lines (newline-delimited JSON, as Ollama streams it), without copying.
+/* ndjson.h: cuts a byte stream into lines (newline-delimited JSON, as Ollama streams it), without
+ * copying.
  *
- * As sse_parse.h: fed in pieces split anywhere, keeps no bytes, offsets count from the line's first byte, and the sum of
- * `consumed` is the stream. A line ends in LF or CRLF. A pure codec: caller's storage, any one thread. */
+ * As sse_parse.h: fed in pieces split anywhere, keeps no bytes, offsets count from the line's
+ * first byte, and the sum of `consumed` is the stream. A line ends in LF or CRLF. A pure codec:
+ * caller's storage, any one thread. */
 #ifndef WR_WIRE_NDJSON_H
 #define WR_WIRE_NDJSON_H
 
@@ -28,8 +30,8 @@ void wr_ndjson_init(struct wr_ndjson *p, uint32_t max_line_bytes);
 WR_MUST_USE enum wr_err wr_ndjson_next(struct wr_ndjson *p, struct wr_span in, size_t *consumed,
                                        struct wr_ndjson_line *line);
 static inline uint32_t wr_ndjson_pending(const struct wr_ndjson *p) { return p->pos; }
-/* At the stream's end. WR_OK: a last line without line end was pending and is *line (whether it is whole, its JSON tells).
- * WR_E_END: nothing was. */
+/* At the stream's end. WR_OK: a last line without line end was pending and is *line (whether it is
+ * whole, its JSON tells). WR_E_END: nothing was. */
 WR_MUST_USE enum wr_err wr_ndjson_finish(struct wr_ndjson *p, struct wr_ndjson_line *line);
 
 #endif

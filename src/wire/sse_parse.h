@@ -1,12 +1,14 @@
 /* sse_parse.h: cuts a byte stream into server-sent events (WHATWG EventSource), without copying.
  *
- * The parser is fed the stream in pieces split anywhere and keeps no bytes: the caller holds those of the event that is not
- * complete yet (wr_sse_pending says how many). Offsets count from the first byte of the event. Every byte belongs to exactly one
- * event: the sum of `consumed`, and of the events' `bytes`, is the stream, so raw pass-through is exact.
+ * The parser is fed the stream in pieces split anywhere and keeps no bytes: the caller holds those
+ * of the event that is not complete yet (wr_sse_pending says how many). Offsets count from the
+ * first byte of the event. Every byte belongs to exactly one event: the sum of `consumed`, and of
+ * the events' `bytes`, is the stream, so raw pass-through is exact.
  *
- * What belongs where: a byte order mark is part of the first event. A blank line that ends in CR ends its event at once;
- * an LF behind it belongs to the same event when it stands in the same input, else it becomes the first byte of the next
- * event (whose extents account for it). A pure codec: caller's storage, any one thread, nothing to free. */
+ * What belongs where: a byte order mark is part of the first event. A blank line that ends in CR
+ * ends its event at once; an LF behind it belongs to the same event when it stands in the same
+ * input, else it becomes the first byte of the next event (whose extents account for it). A pure
+ * codec: caller's storage, any one thread, nothing to free. */
 #ifndef WR_WIRE_SSE_PARSE_H
 #define WR_WIRE_SSE_PARSE_H
 
@@ -51,21 +53,23 @@ struct wr_sse_parser {
 /* max_event_bytes: 1 .. 2^30; 0 stands for WR_SSE_MAX_EVENT_BYTES. Also starts a parser anew. */
 void wr_sse_init(struct wr_sse_parser *p, uint32_t max_event_bytes);
 
-/* Feeds the bytes that follow those consumed so far. WR_OK: *ev is complete and *consumed bytes of `in` belong to it (call
- * again with the rest). WR_E_AGAIN: all of `in` was consumed and the event goes on. WR_E_EVENT_TOO_LARGE: the event is
- * longer than the cap; the parser stays in this error, *consumed is 0. */
+/* Feeds the bytes that follow those consumed so far. WR_OK: *ev is complete and *consumed bytes of
+ * `in` belong to it (call again with the rest). WR_E_AGAIN: all of `in` was consumed and the event
+ * goes on. WR_E_EVENT_TOO_LARGE: the event is longer than the cap; the parser stays in this error,
+ * *consumed is 0. */
 WR_MUST_USE enum wr_err wr_sse_next(struct wr_sse_parser *p, struct wr_span in, size_t *consumed,
                                     struct wr_sse_event *ev);
 
 /* Bytes of the incomplete event that earlier calls consumed. */
 static inline uint32_t wr_sse_pending(const struct wr_sse_parser *p) { return p->pos; }
 
-/* At the stream's end. WR_OK: nothing but a byte order mark or the LF of a CRLF is pending. WR_E_TRUNCATED: a block
- * without its blank line is, and must not be taken as an event. */
+/* At the stream's end. WR_OK: nothing but a byte order mark or the LF of a CRLF is pending.
+ * WR_E_TRUNCATED: a block without its blank line is, and must not be taken as an event. */
 WR_MUST_USE enum wr_err wr_sse_finish(const struct wr_sse_parser *p);
 
 struct wr_buf;
-/* Appends the event's data, lines joined with LF; `raw` are the bytes of the event, from its first. WR_E_NOMEM. */
+/* Appends the event's data, lines joined with LF; `raw` are the bytes of the event, from its first.
+ * Never longer than ev->data. WR_E_AGAIN: `out` is full. WR_E_ARG: raw is too short. */
 WR_MUST_USE enum wr_err wr_sse_join_data(struct wr_span raw, const struct wr_sse_event *ev, struct wr_buf *out);
 
 #endif
