@@ -1,8 +1,9 @@
 /* block.h: a reference-counted piece of the pool, 256 B to 64 KiB.
  *
- * The descriptor stands in a side table, apart from the data, so that data stays aligned and can be poisoned after
- * it was freed. Counts are plain integers: a block belongs to the worker (the slab set) that made it, and only that
- * thread counts. Another thread may end up with the sole reference and hands it back with wr_block_give_remote. */
+ * The descriptor stands in a side table, apart from the data, so that data stays aligned and can
+ * be poisoned after it was freed. Counts are plain integers: a block belongs to the worker (the
+ * slab set) that made it, and only that thread counts. Another thread may end up with the sole
+ * reference and hands it back with wr_block_give_remote. */
 #ifndef WR_MEM_BLOCK_H
 #define WR_MEM_BLOCK_H
 
@@ -41,8 +42,9 @@ static inline void wr_block_unref(struct wr_block *b) {
   if (--b->refs == 0) wr_block_release(b);
 }
 
-/* For a thread that is not the owner and holds the only reference: pushes the block onto its owner's list by one
- * exchange. The owner takes the whole list at its next allocation or tick. */
+/* For a thread that is not the owner and holds the only reference: pushes the block onto its
+ * owner's list by one compare-and-swap. The owner takes the whole list by one exchange at its tick,
+ * or when a class has no block left; as nobody pops single blocks there is no ABA. */
 void wr_block_give_remote(struct wr_block *b);
 
 #endif

@@ -1,8 +1,9 @@
 /* depot.h: the one mmap region of the process, cut into slabs.
  *
- * The region is reserved, not touched: pages cost memory only once a slab is used. Free slabs stand on a lock-free
- * stack whose head carries a tag against ABA; any thread may take and give. A worker keeps the slabs that it took
- * (mem/slab.h) and returns empty ones. One depot a process (tests make their own); it outlives all slab sets. */
+ * The region is reserved, not touched: pages cost memory only once a slab is used. Free slabs
+ * stand on a lock-free stack whose head carries a tag against ABA; any thread may take and give.
+ * A worker keeps the slabs that it took (mem/slab.h) and returns empty ones. One depot a process
+ * (tests make their own); it outlives all slab sets. */
 #ifndef WR_MEM_DEPOT_H
 #define WR_MEM_DEPOT_H
 
@@ -14,8 +15,9 @@
 
 struct wr_depot;
 
-/* memory_bytes: 64 KiB .. 64 GiB, rounded down to whole slabs. The slab size follows from it: 64 KiB where the region
- * holds at least 16 of them, smaller (a power of two, at least 4 KiB) below that; it is also the largest block. */
+/* memory_bytes: 64 KiB .. 64 GiB, rounded down to whole slabs. The slab size follows from it: 64
+ * KiB where the region holds at least 16 of them, smaller (a power of two, at least 4 KiB) below
+ * that; it is also the largest block. */
 WR_MUST_USE enum wr_err wr_depot_new(size_t memory_bytes, struct wr_depot **out);
 /* All slab sets must be gone. */
 void wr_depot_free(struct wr_depot *depot);

@@ -1,7 +1,10 @@
 /* slab.h: one worker's share of the depot: free lists of blocks by size class.
  *
- * Not thread safe: one set a worker, used by its thread only (but for wr_block_give_remote). Allocation is a pop from
- * a free list; a class without one carves a new slab from the depot. Slabs whose blocks are all free go back to the depot. */
+ * Not thread safe: one set a worker, used by its thread only (but for wr_block_give_remote).
+ * Allocation is a pop from a free list; a class without one carves a new slab from the depot. A
+ * slab whose blocks are all free goes back to the depot at once, but for one spare a class; when
+ * the depot is empty the spares go back too, and then a larger block serves for a small one. The
+ * last slabs of the depot are kept from a class by its ceiling in the ledger, as bytes are. */
 #ifndef WR_MEM_SLAB_H
 #define WR_MEM_SLAB_H
 
@@ -13,33 +16,39 @@
 #include "mem/depot.h"
 #include "mem/ledger.h"
 
-/* Classes are powers of two: 256 B, 512 B, 1, 2, 4, 8, 16, 32, 64 KiB; those above the depot's slab size don't exist. */
+/* Classes are powers of two: 256 B, 512 B, 1, 2, 4, 8, 16, 32, 64 KiB; those above the depot's
+ * slab size don't exist. */
 #define WR_SLAB_CLASSES 9
 
 struct wr_slabs;
 
-/* Debug switches, set before the first slab set is made; process-wide. */
+/* Debug switches, process-wide; `poison` is set before the first slab set is made. Debug and
+ * sanitizer builds begin with poison and owners on. */
 struct wr_mem_debug {
   bool poison;          /* fill freed blocks with 0xdb and check the fill at the next allocation */
-  uint64_t fail_nth;    /* the n-th block allocation fails (and each n-th with fail_every); 0: never */
+  uint64_t fail_nth;    /* the n-th allocation fails (and each n-th with fail_every); 0: never */
   bool fail_every;
   bool owners;          /* keep a tag for each block: wr_slabs_report names who holds what */
 };
 void wr_mem_debug_set(const struct wr_mem_debug *debug);
 
 /* The ledger is shared by all sets and outlives them. */
-WR_MUST_USE enum wr_err wr_slabs_new(struct wr_depot *depot, struct wr_ledger *ledger, struct wr_slabs **out);
-/* Every block must be back: returns the number that is not (0 in a clean end) and frees the set all the same. */
+WR_MUST_USE enum wr_err wr_slabs_new(struct wr_depot *depot, struct wr_ledger *ledger,
+                                     struct wr_slabs **out);
+/* Every block must be back: returns the number that is not (0 in a clean end) and frees the set
+ * all the same. */
 size_t wr_slabs_free(struct wr_slabs *slabs);
 
-/* A block of at least min_bytes (1 .. wr_slabs_max_block), with one reference, charged to a class of the ledger.
- * NULL when the pool is exhausted or the ledger refuses the class. */
-WR_MUST_USE struct wr_block *wr_slabs_alloc(struct wr_slabs *slabs, size_t min_bytes, enum wr_charge charge);
+/* A block of at least min_bytes (1 .. wr_slabs_max_block), with one reference, charged to a
+ * class of the ledger. NULL when the pool is exhausted or the ledger refuses the class. */
+WR_MUST_USE struct wr_block *wr_slabs_alloc(struct wr_slabs *slabs, size_t min_bytes,
+                                            enum wr_charge charge);
 /* Moves the charge of a block to another class. */
 void wr_block_recharge(struct wr_block *b, enum wr_charge charge);
 size_t wr_slabs_max_block(const struct wr_slabs *slabs);
 
-/* Takes back what other threads freed, and returns spare empty slabs to the depot (keeps one a class). Cheap when there is nothing. */
+/* Once a turn of the loop: takes back what other threads freed and publishes to the ledger. Two
+ * loads when nothing happened. */
 void wr_slabs_tick(struct wr_slabs *slabs);
 size_t wr_slabs_live_blocks(const struct wr_slabs *slabs);
 size_t wr_slabs_live_bytes(const struct wr_slabs *slabs);

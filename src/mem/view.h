@@ -1,9 +1,10 @@
 /* view.h: one reference to some bytes of a block.
  *
- * Glossary: a block is memory with a count (mem/block.h); a view is {block, off, len} and holds one count of it; whoever holds the
- * struct owns that count and drops it once. A view is moved by assigning it and nulling the source (wr_view_move). A
- * static view has no block: its bytes are constant for the life of the process.
- * To add a place that holds bytes past a call: hold a view, charge it, drop it in the holder's _fini. */
+ * Glossary: a block is memory with a count (mem/block.h); a view is {block, off, len} and holds
+ * one count of it; whoever holds the struct owns that count and drops it once. A view is moved
+ * by assigning it and nulling the source (wr_view_move). A static view has no block: its bytes
+ * are constant for the life of the process. To add a place that holds bytes past a call: hold a
+ * view, charge it, drop it in the holder's _fini. */
 #ifndef WR_MEM_VIEW_H
 #define WR_MEM_VIEW_H
 
@@ -37,7 +38,9 @@ static inline struct wr_view wr_view_sub(const struct wr_view *v, size_t off, si
   return s;
 }
 
-static inline struct wr_view wr_view_keep(const struct wr_view *v) { return wr_view_sub(v, 0, v->len); }
+static inline struct wr_view wr_view_keep(const struct wr_view *v) {
+  return wr_view_sub(v, 0, v->len);
+}
 
 static inline void wr_view_drop(struct wr_view *v) {
   struct wr_block *b = v->block;
@@ -51,7 +54,9 @@ static inline struct wr_view wr_view_move(struct wr_view *from) {
   return v;
 }
 
-static inline struct wr_span wr_view_span(const struct wr_view *v) { return wr_span_make(v->ptr, v->len); }
+static inline struct wr_span wr_view_span(const struct wr_view *v) {
+  return wr_span_make(v->ptr, v->len);
+}
 
 /* Narrows the view in place; the reference stays. */
 static inline void wr_view_advance(struct wr_view *v, size_t n) {

@@ -1,0 +1,52 @@
+/* slab_priv.h: what slab.c and slab_debug.c share, and nobody else. */
+#ifndef WR_MEM_SLAB_PRIV_H
+#define WR_MEM_SLAB_PRIV_H
+
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "mem/depot_priv.h"
+#include "mem/ledger_priv.h"
+#include "mem/slab.h"
+
+#define WR_SLABS_MAGIC 0x51ab5e75u
+
+struct class_lists {
+  struct wr_list partial; /* slabs with a free block; the one in use first, an empty one last */
+  struct wr_list full;
+  uint32_t empty; /* slabs in partial without a live block */
+};
+
+struct wr_slabs {
+  uint32_t magic;
+  unsigned slab_shift;
+  char *base;              /* borrowed: the depot's region */
+  struct wr_slab *records; /* borrowed: the depot's, as are the descriptors */
+  struct wr_block *blocks; /* borrowed: as above */
+  struct wr_depot *depot;  /* borrowed: outlives all sets */
+  struct wr_ledger *ledger; /* borrowed: outlives all sets */
+  size_t live_total;        /* bytes of live blocks */
+  size_t published_total;   /* of these, what the ledger knows */
+  size_t batch_bytes;
+  size_t live_blocks;
+  size_t live[WR_CHARGES];
+  size_t published[WR_CHARGES];
+  size_t max_block;
+  unsigned classes;
+  bool moved; /* something changed since the last publish */
+  struct class_lists cls[WR_SLAB_CLASSES];
+  /* Other threads write here: a line of its own, away from what the owner uses all the time. */
+  char apart[64];
+  _Atomic(struct wr_block *) remote; /* owned: blocks that came back from other threads */
+};
+
+/* True when any switch is on; the switches themselves are read only then. */
+extern bool wr_mem_debug_on;
+
+/* The n-th allocation that must fail is this one. */
+bool wr_mem_debug_must_fail(void);
+void wr_mem_debug_freed(struct wr_block *b);
+/* used_before: the block was handed out earlier from this slab, so its fill is known. */
+void wr_mem_debug_taken(struct wr_block *b, bool used_before);
+
+#endif
