@@ -13,6 +13,8 @@
 #include "base/span.h"
 #include "conf/secret.h"
 
+enum wr_balance { WR_BALANCE_ROUND_ROBIN };
+
 enum wr_kind { /* of an upstream */
   WR_KIND_OPENAI,            /* chat and Responses */
   WR_KIND_OPENAI_COMPATIBLE, /* chat as vLLM, llama.cpp and others speak it */
@@ -91,6 +93,7 @@ struct wr_conf_upstream {
   uint32_t keep_idle;      /* idle connections a worker keeps; default 32 */
   uint32_t keep_idle_ms;   /* default 60 s */
   uint32_t max_streams;    /* limit = { n }; 0: none */
+  enum wr_balance balance;
   const struct wr_conf_header *mock; /* borrowed: conf arena; options of kind mock, in the words of mock/mock.h */
   size_t mock_count;
   const char *text_path;   /* borrowed: conf arena; kind sse: where an event's text is, NULL: nowhere */
@@ -103,6 +106,7 @@ struct wr_conf_group {
   const uint32_t *members; /* borrowed: conf arena; indexes of upstreams, in order; `last` of the declaration stands last */
   size_t member_count;
   uint32_t attempts; /* 1: no second attempt */
+  enum wr_balance balance;
   const char *last;  /* borrowed: conf arena; NULL: none; already among the members */
   int line;
 };
