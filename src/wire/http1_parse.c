@@ -189,16 +189,33 @@ static bool is_framing_twin(struct wr_span name) {
   return id == WR_FIELD_CONTENT_LENGTH || id == WR_FIELD_TRANSFER_ENCODING;
 }
 
+/* A tab before, or a blank behind, the value of a framing field is legal and never sent in good faith: it is there
+ * because some readers then don't know the value. */
+static bool has_odd_blanks(const struct wr_field *f, const char *base) {
+  const char *value = base + f->value.off;
+  for (const char *p = base + f->name.off + f->name.len + 1; p < value; p++)
+    if (*p != ' ') return true;
+  return value[f->value.len] != '\r';
+}
+
 struct facts {
   bool request;
   bool close;
   bool keep;
 };
 
-static enum wr_err note_transfer_encoding(struct wr_span value, const struct wr_head *out) {
+static enum wr_err note_content_length(const struct wr_field *f, const char *base,
+                                       struct wr_head *out) {
+  if (wr_head_has(out, WR_FIELD_CONTENT_LENGTH)) return WR_E_HTTP_FRAMING;
+  if (has_odd_blanks(f, base)) return WR_E_HTTP_FRAMING;
+  return parse_length(wr_span_at(base, f->value), &out->content_length);
+}
+
+static enum wr_err note_transfer_encoding(const struct wr_field *f, const char *base,
+                                          const struct wr_head *out) {
   if (wr_head_has(out, WR_FIELD_TRANSFER_ENCODING)) return WR_E_HTTP_FRAMING;
-  if (out->version_minor == 0) return WR_E_HTTP_FRAMING;
-  return wr_span_ieq(value, WR_SPAN("chunked")) ? WR_OK : WR_E_HTTP_FRAMING;
+  if (out->version_minor == 0 || has_odd_blanks(f, base)) return WR_E_HTTP_FRAMING;
+  return wr_span_ieq(wr_span_at(base, f->value), WR_SPAN("chunked")) ? WR_OK : WR_E_HTTP_FRAMING;
 }
 
 static enum wr_err note_host(const struct wr_field *f, const char *base, struct wr_head *out) {
@@ -214,10 +231,8 @@ static enum wr_err note_field(const struct wr_field *f, const char *base, struct
   struct wr_span value = wr_span_at(base, f->value);
   switch (f->id) {
     case WR_FIELD_HOST: return facts->request ? note_host(f, base, out) : WR_OK;
-    case WR_FIELD_CONTENT_LENGTH:
-      if (wr_head_has(out, WR_FIELD_CONTENT_LENGTH)) return WR_E_HTTP_FRAMING;
-      return parse_length(value, &out->content_length);
-    case WR_FIELD_TRANSFER_ENCODING: return note_transfer_encoding(value, out);
+    case WR_FIELD_CONTENT_LENGTH: return note_content_length(f, base, out);
+    case WR_FIELD_TRANSFER_ENCODING: return note_transfer_encoding(f, base, out);
     case WR_FIELD_CONNECTION: return parse_connection(value, &facts->close, &facts->keep, out);
     case WR_FIELD_EXPECT:
       if (!facts->request || out->version_minor == 0) return WR_OK;
