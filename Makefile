@@ -153,12 +153,15 @@ bench-quick:
 bench:
 	@$(MAKE) --no-print-directory -s -j2 O=$(O) all bench-tools
 	@WEIR_BIN=$(O)/weir bench/run
-BENCH_TOOLS := $(patsubst bench/%.c,build/bench/%,$(wildcard bench/*.c))
+BENCH_TOOLS := build/bench/thin build/bench/load
 .PHONY: bench-tools
 bench-tools: $(BENCH_TOOLS)
-build/bench/%: bench/%.c $(wildcard bench/*.h)
+build/bench/thin: bench/thin.c
+build/bench/load: bench/load.c bench/load_up.c bench/load_client.c
+build/bench/load: bench/load.h
+$(BENCH_TOOLS):
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $<
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $(filter %.c,$^)
 ## make size        the stripped binary's size against its limit (with STATIC=1)
 size: $(O)/weir
 	@strip -o $(O)/weir.stripped $(O)/weir
