@@ -3,7 +3,7 @@
  *   load MODE RELAY_PORT UPSTREAM_PORT PID[,PID…] [--streams N] [--batch N] [--window N] [--rate N]
  *        [--per-stream N] [--seconds S]
  *
- *   saturated  every stream has up to `window` events under way; a write of the upstream carries `batch` events
+ *   saturated  every stream has up to `window` events under way, `batch` of them a write
  *   paced      every stream gets `rate` events a second, each alone
  *   short      each stream has `per-stream` events and a connection of its own; `streams` at a time
  *   idle       every stream gets one event and then nothing: memory
@@ -22,6 +22,8 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#define PATIENCE_NS 5000000000u
 
 enum { MAX_PIDS = 16, EPOLL_EVENTS = 512, LATENCY_SLOTS = 100000 };
 
@@ -45,8 +47,9 @@ uint64_t now_ns(void) {
 
 void fail(const char *what, const struct stream *s) {
   if (failures++ < 5) {
-    fprintf(stderr, "load: %s: %s (stream %d, event %llu of %llu)\n", opt.mode, what, s ? s->id : -1,
-            s ? (unsigned long long)s->got : 0, s ? (unsigned long long)s->sent : 0);
+    fprintf(stderr, "load: %s: %s (stream %d, event %llu of %llu)\n", opt.mode, what,
+            s ? s->id : -1, s ? (unsigned long long)s->got : 0,
+            s ? (unsigned long long)s->sent : 0);
   }
 }
 
@@ -101,7 +104,8 @@ static long memory_kb(const char *field) {
   return sum;
 }
 
-/* What a process would give back by leaving: its own pages, and its part of what processes share by writing. */
+/* What a process would give back by leaving: its own pages, and its part of what processes share
+ * by writing. */
 static long own_kb(void) { return memory_kb("Pss_Anon") + memory_kb("Pss_Shmem"); }
 
 /* --- The loop. */
@@ -119,7 +123,8 @@ static void end_ready(struct end *end, uint32_t events) {
 static void turn(int timeout_ms) {
   static struct epoll_event events[EPOLL_EVENTS];
   int n = epoll_wait(epoll_fd, events, EPOLL_EVENTS, timeout_ms);
-  /* Upstream connections end in a later turn than the clients, so no event points to freed memory. */
+  /* Upstream connections end in a later turn than the clients, so no event points to freed
+   * memory. */
   for (int i = 0; i < n; i++) end_ready(events[i].data.ptr, events[i].events);
 }
 
@@ -152,7 +157,8 @@ static void start_all(void) {
     streams[i].id = i;
     client_start(&streams[i]);
     /* Not more at once than a listener's queue holds. */
-    for (uint64_t until = now_ns() + 5000000000u; !opt.per_stream && opened <= i && now_ns() < until;) turn(1);
+    uint64_t until = now_ns() + PATIENCE_NS;
+    while (!opt.per_stream && opened <= i && now_ns() < until) turn(1);
   }
 }
 
@@ -160,10 +166,11 @@ static void finish_all(void) {
   measuring = false;
   for (int i = 0; i < opt.streams; i++) {
     /* A write that is under way goes out first. */
-    for (uint64_t until = now_ns() + 5000000000u; streams[i].up && streams[i].up->out_len && now_ns() < until;) turn(1);
+    uint64_t until = now_ns() + PATIENCE_NS;
+    while (streams[i].up && streams[i].up->out_len && now_ns() < until) turn(1);
     up_finish(&streams[i]);
   }
-  uint64_t until = now_ns() + 10000000000u;
+  uint64_t until = now_ns() + 2 * PATIENCE_NS;
   for (int i = 0; i < opt.streams; i++) {
     while (!streams[i].complete && streams[i].client.end.fd >= 0 && now_ns() < until) turn(1);
     if (!streams[i].complete) fail("the stream did not complete", &streams[i]);
@@ -175,7 +182,8 @@ static void run_saturated(uint64_t until) {
     bool wrote = false;
     for (int i = 0; i < opt.streams; i++) {
       struct stream *s = &streams[i];
-      if (s->sent - s->got + (uint64_t)opt.batch <= (uint64_t)opt.window) wrote |= up_send(s, opt.batch);
+      uint64_t under_way = s->sent - s->got;
+      if (under_way + (uint64_t)opt.batch <= (uint64_t)opt.window) wrote |= up_send(s, opt.batch);
     }
     turn(wrote ? 0 : 1);
   }
@@ -198,7 +206,9 @@ static void run_paced(uint64_t until) {
       next = (next + 1) % opt.streams;
       due_ns += step_ns;
     }
-    struct itimerspec at = { .it_value = { (time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u) } };
+    struct itimerspec at = { 0 };
+    at.it_value.tv_sec = (time_t)(due_ns / 1000000000u);
+    at.it_value.tv_nsec = (long)(due_ns % 1000000000u);
     (void)timerfd_settime(timer.fd, TFD_TIMER_ABSTIME, &at, NULL);
     turn(1);
   }
@@ -237,10 +247,10 @@ static void measure_cpu(void) {
   done = streams_done - done;
   double p50 = quantile_us(0.5), p99 = quantile_us(0.99);
   finish_all();
-  printf("mode=%s events=%llu streams=%llu seconds=%.3f cpu_ms=%.3f busy=%.3f us_per_event=%.4f us_per_stream=%.3f "
-         "p50_us=%.0f p99_us=%.0f failures=%llu\n",
-         opt.mode, (unsigned long long)events, (unsigned long long)done, (double)at / 1e9, (double)cpu / 1e6,
-         (double)cpu / (double)at, events ? (double)cpu / 1e3 / (double)events : 0,
+  printf("mode=%s events=%llu streams=%llu seconds=%.3f cpu_ms=%.3f busy=%.3f us_per_event=%.4f "
+         "us_per_stream=%.3f p50_us=%.0f p99_us=%.0f failures=%llu\n",
+         opt.mode, (unsigned long long)events, (unsigned long long)done, (double)at / 1e9,
+         (double)cpu / 1e6, (double)cpu / (double)at, events ? (double)cpu / 1e3 / (double)events : 0,
          done ? (double)cpu / 1e3 / (double)done : 0, p50, p99, (unsigned long long)failures);
 }
 
@@ -254,9 +264,10 @@ static void measure_memory(void) {
     for (int i = 0; i < opt.streams; i++) watch(&streams[i].client.end, EPOLL_CTL_MOD, EPOLLIN);
   }
   finish_all();
-  printf("mode=%s streams=%d base_rss_kb=%ld own_kb=%ld kb_per_stream=%.3f left_kb=%ld failures=%llu\n", opt.mode,
-         opt.streams, base, before, (double)(after - before) / opt.streams, own_kb() - before,
-         (unsigned long long)failures);
+  printf("mode=%s streams=%d base_rss_kb=%ld own_kb=%ld kb_per_stream=%.3f left_kb=%ld "
+         "failures=%llu\n",
+         opt.mode, opt.streams, base, before, (double)(after - before) / opt.streams,
+         own_kb() - before, (unsigned long long)failures);
 }
 
 static void parse_pids(char *list) {
@@ -283,12 +294,16 @@ static int parse(int argc, char **argv) {
     else if (strcmp(argv[i], "--seconds") == 0) opt.seconds = strtod(argv[i + 1], NULL);
     else return 2;
   }
-  bool fits = opt.streams > 0 && opt.streams <= MAX_STREAMS && opt.batch > 0 && opt.batch <= MAX_BATCH;
+  bool fits = opt.streams > 0 && opt.streams <= MAX_STREAMS;
+  fits = fits && opt.batch > 0 && opt.batch <= MAX_BATCH;
   return fits && opt.per_stream <= MAX_BATCH ? 0 : 2;
 }
 
 int main(int argc, char **argv) {
-  if (parse(argc, argv) != 0) return fputs("load: see the head of load.c for its arguments\n", stderr), 2;
+  if (parse(argc, argv) != 0) {
+    fputs("load: see the head of load.c for its arguments\n", stderr);
+    return 2;
+  }
   (void)signal(SIGPIPE, SIG_IGN);
   struct rlimit fds = { 65536, 65536 };
   (void)setrlimit(RLIMIT_NOFILE, &fds);

@@ -1,8 +1,9 @@
-/* load.h: both ends of the benchmark in one process: an upstream that serves event streams, and the
- * clients that read them through a relay, check every byte and count.
+/* load.h: both ends of the benchmark in one process: an upstream that serves event streams, and
+ * the clients that read them through a relay, check every byte and count.
  *
- * Because both ends are here, the tool knows how many events are under way (the window), when an event left and
- * when it came, and can read the relay's CPU time at the borders of the measured interval. */
+ * Because both ends are here, the tool knows how many events are under way (the window), when an
+ * event left and when it came, and can read the relay's CPU time at the borders of the measured
+ * interval. */
 #ifndef WR_LOAD_H
 #define WR_LOAD_H
 
@@ -84,7 +85,8 @@ void watch(struct end *end, int op, uint32_t events);
 void up_listen(uint16_t port);
 void up_accept(struct end *listener);
 void up_ready(struct up *u, uint32_t events);
-/* Writes n events in one write; false when the socket is full or the stream has no connection yet. */
+/* Writes n events in one write; false when the socket is full or the stream has no connection
+ * yet. */
 bool up_send(struct stream *s, int n);
 void up_finish(struct stream *s);
 

@@ -1,4 +1,5 @@
-/* load_client.c: the clients of the benchmark: they decode, check each byte, and count; see load.h. */
+/* load_client.c: the clients of the benchmark: they decode, check each byte, and count; see
+ * load.h. */
 #include "load.h"
 
 #include <errno.h>
@@ -30,11 +31,11 @@ void client_start(struct stream *s) {
     exit(2);
   }
   int b = snprintf(body, sizeof(body),
-                   "{\"model\":\"bench\",\"stream\":true,\"user\":\"s%d\",\"messages\":[{\"role\":\"user\","
-                   "\"content\":\"Tell me of weirs.\"}]}", s->id);
+                   "{\"model\":\"bench\",\"stream\":true,\"user\":\"s%d\",\"messages\":["
+                   "{\"role\":\"user\",\"content\":\"Tell me of weirs.\"}]}", s->id);
   int n = snprintf(request, sizeof(request),
-                   "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\nuser-agent: load\r\naccept: */*\r\n"
-                   "content-type: application/json\r\ncontent-length: %d\r\n\r\n%s", b, body);
+                   "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\nuser-agent: load\r\n"
+                   "accept: */*\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s", b, body);
   if (write(c->end.fd, request, (size_t)n) != n) {
     perror("write of a request");
     exit(2);
@@ -53,7 +54,8 @@ static void event_done(struct stream *s) {
   s->client.event_off = 0;
 }
 
-/* One byte of the body where the fast way does not apply: a split event, a heartbeat, the terminator. */
+/* One byte of the body where the fast way does not apply: a split event, a heartbeat, the
+ * terminator. */
 static void check_byte(struct stream *s, char b) {
   struct client *c = &s->client;
   if (c->in_comment) {
@@ -128,7 +130,7 @@ static void frame_byte(struct stream *s, char b) {
   switch (c->state) {
   case DEC_HEAD:
     c->line[c->line_len++] = b;
-    if (b == '\n' && c->line_len >= 4 && memcmp(c->line + c->line_len - 4, "\r\n\r\n", 4) == 0) head_done(s);
+    if (c->line_len >= 4 && memcmp(c->line + c->line_len - 4, "\r\n\r\n", 4) == 0) head_done(s);
     break;
   case DEC_SIZE:
     c->line[c->line_len++] = b;

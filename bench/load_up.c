@@ -21,9 +21,9 @@ static const char TAIL[] = "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
 
 void event_init(void) {
   int n = snprintf(event_text, sizeof(event_text),
-                   "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,"
-                   "\"model\":\"bench\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"t00000000\"},"
-                   "\"finish_reason\":null}],\"system_fingerprint\":\"");
+                   "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\","
+                   "\"created\":1700000000,\"model\":\"bench\",\"choices\":[{\"index\":0,"
+                   "\"delta\":{\"content\":\"t00000000\"},\"finish_reason\":null}],\"system_fingerprint\":\"");
   for (; n < EVENT_BYTES - 4; n++) event_text[n] = 'f';
   memcpy(event_text + n, "\"}\n\n", 4);
   event_digits = (size_t)(strstr(event_text, "t00000000") - event_text) + 1;
@@ -43,7 +43,8 @@ void up_listen(uint16_t port) {
   at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   listener.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   (void)setsockopt(listener.fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-  if (bind(listener.fd, (struct sockaddr *)&at, sizeof(at)) != 0 || listen(listener.fd, 4096) != 0) {
+  if (bind(listener.fd, (struct sockaddr *)&at, sizeof(at)) != 0 ||
+      listen(listener.fd, 4096) != 0) {
     perror("listen");
     exit(2);
   }
@@ -126,8 +127,10 @@ static size_t request_len(const struct up *u) {
   if (!end) return 0;
   size_t head = (size_t)(end - u->in) + 4;
   size_t body = 0;
-  for (const char *p = u->in; p < end; p = (const char *)memchr(p, '\n', (size_t)(end - p) + 2) + 1) {
+  const char *p = u->in;
+  while (p < end) {
     if (strncasecmp(p, "content-length:", 15) == 0) body = strtoul(p + 15, NULL, 10);
+    p = (const char *)memchr(p, '\n', (size_t)(end - p) + 2) + 1;
   }
   return u->in_len >= head + body ? head + body : 0;
 }

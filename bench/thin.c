@@ -1,7 +1,7 @@
 /* thin.c: the thinnest relay, as the floor that others are measured against.
  *
- * epoll_wait, read, write; one thread, no parsing, no timers, no memory for a stream but what the kernel
- * holds. Usage: thin LISTEN_PORT UPSTREAM_PORT, both on 127.0.0.1. */
+ * epoll_wait, read, write; one thread, no parsing, no timers, no memory for a stream but what
+ * the kernel holds. Usage: thin LISTEN_PORT UPSTREAM_PORT, both on 127.0.0.1. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
