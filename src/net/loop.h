@@ -20,11 +20,13 @@ struct wr_loop;
 struct wr_task {
   struct wr_list link; /* in the run list, or alone */
   void (*run)(struct wr_task *task);
+  uint32_t turn; /* the turn in which it ran last */
 };
 
 static inline void wr_task_init(struct wr_task *task, void (*run)(struct wr_task *task)) {
   wr_list_init(&task->link);
   task->run = run;
+  task->turn = 0;
 }
 
 /* The slab set is the worker's and outlives the loop. */

@@ -1,0 +1,207 @@
+#include "net/loop.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "base/heap.h"
+#include "net/loop_priv.h"
+
+#define OWN_HANDLES 6
+
+/* ---- libuv's own memory */
+
+static void *uv_take(size_t size) { return wr_heap_alloc(WR_HEAP_NET, size); }
+static void *uv_change(void *ptr, size_t size) { return wr_heap_realloc(WR_HEAP_NET, ptr, size); }
+static void *uv_zeroed(size_t count, size_t size) {
+  if (size && count > SIZE_MAX / size) return NULL;
+  return wr_heap_zalloc(WR_HEAP_NET, count * size);
+}
+static void uv_give(void *ptr) {
+  if (ptr) wr_heap_free(WR_HEAP_NET, ptr);
+}
+
+static pthread_once_t allocator_once = PTHREAD_ONCE_INIT;
+static void route_allocator(void) {
+  int rc = uv_replace_allocator(uv_take, uv_change, uv_zeroed, uv_give);
+  WR_CHECK(rc == 0);
+}
+
+/* ---- the turn */
+
+static void idle_nothing(uv_idle_t *handle) { (void)handle; }
+
+/* Before the loop waits: work that is left means that it must not. */
+static void before_poll(uv_prepare_t *handle) {
+  struct wr_loop *loop = handle->data;
+  loop->now_known = false;
+  bool need = !wr_list_empty(&loop->ready);
+  if (need == loop->idle_on) return;
+  loop->idle_on = need;
+  if (need) uv_idle_start(&loop->idle, idle_nothing);
+  else uv_idle_stop(&loop->idle);
+}
+
+static void limit_nothing(uv_timer_t *handle) { (void)handle; }
+
+static void after_poll(uv_check_t *handle) {
+  struct wr_loop *loop = handle->data;
+  uint32_t turn = (uint32_t)++loop->stats.turns;
+  loop->in_phase = true;
+  struct wr_list *n;
+  while ((n = wr_list_pop_front(&loop->ready)) != NULL) {
+    if (loop->ending) continue;
+    struct wr_task *task = WR_CONTAINER(n, struct wr_task, link);
+    task->turn = turn;
+    task->run(task); /* may free the task */
+  }
+  loop->in_phase = false;
+  wr_list_splice(&loop->ready, &loop->next);
+}
+
+void wr_loop_mark(struct wr_loop *loop, struct wr_task *task) {
+  WR_DCHECK(loop->magic == WR_LOOP_MAGIC);
+  if (wr_list_linked(&task->link)) return;
+  bool ran = loop->in_phase && task->turn == (uint32_t)loop->stats.turns;
+  wr_list_push_back(ran ? &loop->next : &loop->ready, &task->link);
+}
+
+void wr_loop_unmark(struct wr_task *task) { wr_list_remove(&task->link); }
+
+static void woken(uv_async_t *handle) {
+  struct wr_loop *loop = handle->data;
+  if (atomic_exchange(&loop->wake, false) && loop->wake_fn) loop->wake_fn(loop->wake_ctx);
+  if (atomic_exchange(&loop->stop, false)) uv_stop(&loop->uv);
+}
+
+/* ---- life */
+
+static enum wr_err init_handles(struct wr_loop *loop) {
+  if (uv_loop_init(&loop->uv) != 0) return WR_E_NOMEM;
+  if (uv_async_init(&loop->uv, &loop->async, woken) != 0) {
+    WR_CHECK(uv_loop_close(&loop->uv) == 0);
+    return WR_E_IO;
+  }
+  uv_prepare_init(&loop->uv, &loop->prepare);
+  uv_check_init(&loop->uv, &loop->check);
+  uv_idle_init(&loop->uv, &loop->idle);
+  uv_timer_init(&loop->uv, &loop->tick);
+  uv_timer_init(&loop->uv, &loop->limit);
+  loop->async.data = loop->prepare.data = loop->check.data = loop->tick.data = loop;
+  uv_prepare_start(&loop->prepare, before_poll);
+  uv_check_start(&loop->check, after_poll);
+  return WR_OK;
+}
+
+enum wr_err wr_loop_new(struct wr_slabs *slabs, struct wr_loop **out) {
+  *out = NULL;
+  pthread_once(&allocator_once, route_allocator);
+  struct wr_loop *loop = wr_heap_zalloc(WR_HEAP_NET, sizeof *loop);
+  if (!loop) return WR_E_NOMEM;
+  enum wr_err err = init_handles(loop);
+  if (err) {
+    wr_heap_free(WR_HEAP_NET, loop);
+    return err;
+  }
+  loop->magic = WR_LOOP_MAGIC;
+  loop->slabs = slabs;
+  size_t block_bytes = wr_slabs_max_block(slabs) < 65536 ? wr_slabs_max_block(slabs) : 65536;
+  wr_rxbuf_init(&loop->rx, slabs, block_bytes, WR_CHARGE_UPSTREAM);
+  wr_rxbuf_init(&loop->tx, slabs, block_bytes < 4096 ? block_bytes : 4096, WR_CHARGE_CLIENT);
+  wr_rxbuf_init(&loop->cipher, slabs, block_bytes < 32768 ? block_bytes : 32768, WR_CHARGE_TLS);
+  wr_list_init(&loop->ready);
+  wr_list_init(&loop->next);
+  wr_list_init(&loop->dying);
+  wr_list_init(&loop->starved);
+  wr_timer_init(&loop->dying_timer, wr_loop_dying_due);
+  wr_timer_init(&loop->starved_timer, wr_loop_starved_due);
+  loop->armed_ms = UINT64_MAX;
+  wr_wheel_init(&loop->wheel, wr_loop_now_ms(loop));
+  *out = loop;
+  return WR_OK;
+}
+
+static void count_open(uv_handle_t *handle, void *arg) {
+  unsigned *open = arg;
+  if (!uv_is_closing(handle)) ++*open;
+}
+
+static void close_any(uv_handle_t *handle, void *arg) {
+  (void)arg;
+  if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+unsigned wr_loop_free(struct wr_loop *loop) {
+  WR_MAGIC_CHECK(loop, WR_LOOP_MAGIC);
+  WR_CHECK(!loop->in_phase);
+  loop->ending = true;
+  wr_loop_end_dying(loop);
+  wr_timer_clear(&loop->dying_timer);
+  wr_timer_clear(&loop->starved_timer);
+  uv_timer_stop(&loop->tick);
+  uv_run(&loop->uv, UV_RUN_NOWAIT); /* the close callbacks that wait */
+  unsigned open = 0;
+  uv_walk(&loop->uv, count_open, &open);
+  WR_CHECK(open >= OWN_HANDLES);
+  unsigned left = open - OWN_HANDLES + wr_wheel_clear(&loop->wheel);
+  uv_walk(&loop->uv, close_any, NULL);
+  uv_run(&loop->uv, UV_RUN_DEFAULT);
+  int rc = uv_loop_close(&loop->uv);
+  WR_CHECK(rc == 0);
+  wr_rxbuf_fini(&loop->rx);
+  wr_rxbuf_fini(&loop->tx);
+  wr_rxbuf_fini(&loop->cipher);
+  wr_loop_free_reqs(loop);
+  loop->magic = 0;
+  wr_heap_free(WR_HEAP_NET, loop);
+  return left;
+}
+
+void wr_loop_run(struct wr_loop *loop) {
+  WR_MAGIC_CHECK(loop, WR_LOOP_MAGIC);
+  uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+
+void wr_loop_turn(struct wr_loop *loop, int max_wait_ms) {
+  WR_MAGIC_CHECK(loop, WR_LOOP_MAGIC);
+  if (max_wait_ms > 0) {
+    uv_update_time(&loop->uv);
+    uv_timer_start(&loop->limit, limit_nothing, (uint64_t)max_wait_ms, 0);
+  }
+  uv_run(&loop->uv, max_wait_ms == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+  if (max_wait_ms > 0) uv_timer_stop(&loop->limit);
+}
+
+void wr_loop_stop(struct wr_loop *loop) {
+  atomic_store(&loop->stop, true);
+  uv_async_send(&loop->async);
+}
+
+void wr_loop_on_wake(struct wr_loop *loop, void (*fn)(void *ctx), void *ctx) {
+  loop->wake_fn = fn;
+  loop->wake_ctx = ctx;
+}
+
+void wr_loop_wake(struct wr_loop *loop) {
+  atomic_store(&loop->wake, true);
+  uv_async_send(&loop->async);
+}
+
+/* ---- what a loop knows */
+
+uint64_t wr_loop_now_us(struct wr_loop *loop) {
+  if (!loop->now_known) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    loop->now_us = (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+    loop->now_known = true;
+  }
+  return loop->now_us;
+}
+
+uint64_t wr_loop_now_ms(struct wr_loop *loop) { return wr_loop_now_us(loop) / 1000; }
+
+struct wr_slabs *wr_loop_slabs(struct wr_loop *loop) { return loop->slabs; }
+struct wr_rxbuf *wr_loop_rxbuf(struct wr_loop *loop) { return &loop->rx; }
+struct wr_rxbuf *wr_loop_txbuf(struct wr_loop *loop) { return &loop->tx; }
+struct wr_loop_stats *wr_loop_stats(struct wr_loop *loop) { return &loop->stats; }

@@ -1,0 +1,69 @@
+/* loop_priv.h: the insides of a loop, for the files of net/ only. */
+#ifndef WR_NET_LOOP_PRIV_H
+#define WR_NET_LOOP_PRIV_H
+
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "net/addr.h"
+#include "net/loop.h"
+#include "net/wheel.h"
+
+#define WR_LOOP_MAGIC 0x100b100bu
+#define WR_LOOP_SCRATCH_BYTES 4096u
+
+struct wr_conn_req;
+
+struct wr_loop {
+  uint32_t magic;
+  bool in_phase;  /* tasks run */
+  bool now_known; /* now_us was read in this turn */
+  bool idle_on;   /* the next poll must not wait */
+  bool ending;    /* wr_loop_free runs: no task and no timer is run any more */
+  uv_loop_t uv;
+  uv_prepare_t prepare;
+  uv_check_t check;
+  uv_idle_t idle;
+  uv_async_t async;
+  uv_timer_t tick;  /* the wheel's */
+  uv_timer_t limit; /* of wr_loop_turn */
+
+  struct wr_slabs *slabs; /* borrowed: the worker's, outlives us */
+  struct wr_rxbuf rx;
+  struct wr_rxbuf tx;
+  struct wr_rxbuf cipher; /* what TLS connections receive; free again as soon as it is decrypted */
+
+  struct wr_list ready; /* tasks to run in this turn's phase */
+  struct wr_list next;  /* tasks that ran in this phase and were marked again */
+  uint64_t now_us;
+  struct wr_wheel wheel;
+  uint64_t armed_ms; /* what `tick` waits for; UINT64_MAX: nothing */
+  struct wr_loop_stats stats;
+
+  _Atomic bool stop;
+  _Atomic bool wake;
+  void (*wake_fn)(void *ctx);
+  void *wake_ctx; /* borrowed: the worker's, outlives us */
+
+  /* Connections. */
+  struct wr_list dying; /* closed by their owners, not yet by us; the oldest first */
+  struct wr_timer dying_timer;
+  struct wr_list starved; /* wait for pool memory or a request struct */
+  struct wr_timer starved_timer;
+  struct wr_conn_req *free_reqs; /* owned: chain of request structs to use again */
+  unsigned free_req_count;
+  uint64_t handshake_turn; /* the turn that handshake_count is of */
+  unsigned handshake_count;
+  struct wr_addr peer; /* what wr_conn_peer returned last */
+  char scratch[WR_LOOP_SCRATCH_BYTES]; /* plaintext of one record; bytes that nobody wants */
+};
+
+/* Connections that wait for memory try again in 10 ms. */
+void wr_loop_start_starved(struct wr_loop *loop);
+/* Ends what still lingers, at once. In conn.c. */
+void wr_loop_end_dying(struct wr_loop *loop);
+void wr_loop_dying_due(struct wr_timer *timer);
+void wr_loop_starved_due(struct wr_timer *timer);
+void wr_loop_free_reqs(struct wr_loop *loop);
+
+#endif
