@@ -11,18 +11,23 @@
 #include <emmintrin.h>
 #endif
 
+#if defined(__SSE2__)
+/* Bit n: byte n of the sixteen at p is a quote, a backslash or a control character. */
+static inline unsigned wr_json_lex_mask(const char *p) {
+  __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+  __m128i quote = _mm_cmpeq_epi8(v, _mm_set1_epi8('"'));
+  __m128i slash = _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'));
+  __m128i ctl = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
+  return (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, slash), ctl));
+}
+#endif
+
 /* The first quote, backslash or control character in p .. end, or end. */
 static inline const char *wr_json_lex_plain(const char *p, const char *end) {
 #if defined(__SSE2__)
-  while (end - p >= 16) {
-    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-    __m128i quote = _mm_cmpeq_epi8(v, _mm_set1_epi8('"'));
-    __m128i slash = _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'));
-    __m128i ctl = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
-    __m128i any = _mm_or_si128(_mm_or_si128(quote, slash), ctl);
-    unsigned m = (unsigned)_mm_movemask_epi8(any);
+  for (; end - p >= 16; p += 16) {
+    unsigned m = wr_json_lex_mask(p);
     if (m) return p + __builtin_ctz(m);
-    p += 16;
   }
 #endif
   while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20) p++;

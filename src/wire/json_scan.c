@@ -38,18 +38,34 @@ static inline const char *skip_space(const char *p, const char *end) {
   return p;
 }
 
+/* p is behind the opening quote: the closing one, or NULL. Most strings end within sixteen bytes; near
+ * the document's end those are read backwards from there. */
+static inline const char *string_end(const struct scan *s, const char *p, bool *escaped) {
+#if defined(__SSE2__)
+  size_t left = (size_t)(s->end - p);
+  if (__builtin_expect(left >= 16, 1)) {
+    unsigned m = wr_json_lex_mask(p);
+    const char *q = p + __builtin_ctz(m | 0x10000);
+    if (__builtin_expect(m && *q == '"', 1)) return q;
+    return wr_json_lex_string(q, s->end, escaped);
+  }
+  if (s->end - s->base >= 16 && left > 0) {
+    unsigned m = wr_json_lex_mask(s->end - 16) >> (16 - left);
+    const char *q = p + __builtin_ctz(m | 0x10000);
+    if (m && *q == '"') return q;
+  }
+#endif
+  return wr_json_lex_string(p, s->end, escaped);
+}
+
 static inline const char *literal(struct scan *s, const char *p, const char *word, size_t len) {
   if ((size_t)(s->end - p) < len || memcmp(p, word, len) != 0) return bad(s);
   return p + len;
 }
 
-/* A string, number or literal; *escaped is only ever set. */
-static inline const char *scalar(struct scan *s, const char *p, uint8_t *type, bool *escaped) {
+/* A number or literal. */
+static const char *plain_scalar(struct scan *s, const char *p, uint8_t *type) {
   switch (*p) {
-  case '"':
-    *type = WR_JSON_STRING;
-    p = wr_json_lex_string(p + 1, s->end, escaped);
-    return p ? p + 1 : bad(s);
   case 'n':
     *type = WR_JSON_NULL;
     return literal(s, p, "null", 4);
@@ -66,12 +82,20 @@ static inline const char *scalar(struct scan *s, const char *p, uint8_t *type, b
   }
 }
 
+/* A string, number or literal; *escaped is only ever set. */
+static inline const char *scalar(struct scan *s, const char *p, uint8_t *type, bool *escaped) {
+  if (*p != '"') return plain_scalar(s, p, type);
+  *type = WR_JSON_STRING;
+  p = string_end(s, p + 1, escaped);
+  return p ? p + 1 : bad(s);
+}
+
 /* --- Subtrees that no path leads into. */
 
 /* p is behind the name's opening quote; the place behind the colon. */
 static const char *skip_name(struct scan *s, const char *p) {
   bool escaped = false;
-  p = wr_json_lex_string(p, s->end, &escaped);
+  p = string_end(s, p, &escaped);
   if (!p) return bad(s);
   p = skip_space(p + 1, s->end);
   return p < s->end && *p == ':' ? p + 1 : bad(s);
@@ -222,12 +246,10 @@ static const char *open_container(struct scan *s, const char *p, const struct wr
   return p + 1;
 }
 
-/* A value at p (not the end); lock holds for the container that it stands in. */
-static inline const char *value(struct scan *s, const char *p, unsigned id, uint32_t lock) {
-  bool container = (*p | 0x20) == '{';
-  if (id == 0 && container) return skip_container(s, p);
+/* A value at p (not the end) for a node; lock holds for the container that it stands in. */
+static const char *value(struct scan *s, const char *p, unsigned id, uint32_t lock) {
   const struct wr_json_node *node = &s->prog->nodes[id];
-  if (container) return open_container(s, p, node, lock);
+  if ((*p | 0x20) == '{') return open_container(s, p, node, lock);
   struct wr_json_value v = { { (uint32_t)(p - s->base), 0 }, 0, false };
   p = scalar(s, p, &v.type, &v.escaped);
   uint32_t targets = node->ends & ~lock;
@@ -236,6 +258,18 @@ static inline const char *value(struct scan *s, const char *p, unsigned id, uint
     set_values(s, targets, v);
   }
   return p;
+}
+
+/* A value at p that no path leads to. */
+static inline const char *skip_value(struct scan *s, const char *p) {
+  if (*p == '"') {
+    bool escaped = false;
+    p = string_end(s, p + 1, &escaped);
+    return p ? p + 1 : bad(s);
+  }
+  if ((*p | 0x20) == '{') return skip_container(s, p);
+  uint8_t type;
+  return plain_scalar(s, p, &type);
 }
 
 static const char *close_frame(struct scan *s, const char *p) {
@@ -269,12 +303,10 @@ static unsigned escaped_name(const struct scan *s, const struct wr_json_node *no
   return wr_json_prog_key(s->prog, node, key, len, wr_json_prog_head(key, len));
 }
 
-static inline unsigned find_name(const struct scan *s, const struct wr_json_node *node,
-                                 const char *p, const char *end, bool escaped) {
-  if (escaped) return escaped_name(s, node, p, end);
-  size_t len = (size_t)(end - p);
-  if (len > WR_JSON_MAX_KEY || !(node->lens >> len & 1)) return 0;
-  uint64_t head = 0;
+static unsigned find_name(const struct scan *s, const struct wr_json_node *node, const char *p,
+                          size_t len, bool escaped) {
+  if (escaped) return escaped_name(s, node, p, p + len);
+  uint64_t head;
   if (s->end - p >= 8) {
     memcpy(&head, p, 8);
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -288,36 +320,70 @@ static inline unsigned find_name(const struct scan *s, const struct wr_json_node
   return wr_json_prog_key(s->prog, node, p, len, head);
 }
 
-/* Reads members until one opens a frame or the object ends. */
+/* From behind the object's brace or a member, to the next name's opening quote; where the object ends
+ * instead, its frame is closed and the place behind the brace given. */
+static const char *next_member(struct scan *s, const char *p, bool first) {
+  p = skip_space(p, s->end);
+  if (p == s->end) return bad(s);
+  if (*p == '}') return close_frame(s, p);
+  if (!first) {
+    if (*p != ',') return bad(s);
+    p = skip_space(p + 1, s->end);
+  }
+  return p < s->end && *p == '"' ? p : bad(s);
+}
+
+/* p is behind a name's closing quote: the place of the value. */
+static const char *after_name(struct scan *s, const char *p) {
+  p = skip_space(p, s->end);
+  if (p == s->end || *p != ':') return bad(s);
+  p = skip_space(p + 1, s->end);
+  return p == s->end ? bad(s) : p;
+}
+
+/* A member's value, with the paths that its name is on. */
+static const char *found_member(struct scan *s, struct frame *f, const char *p, unsigned id) {
+  uint32_t again = s->found & s->prog->nodes[id].mask & ~f->lock;
+  if (again) forget(s, again);
+  f->started = true;
+  return value(s, p, id, f->lock);
+}
+
+/* Reads members until one opens a frame or the object ends. Compact text takes the short way: each name
+ * follows on `,"` and each value on a colon. */
 static const char *run_object(struct scan *s, const char *p) {
   struct frame *f = &s->frames[s->n - 1];
   const struct wr_json_node *node = &s->prog->nodes[f->node];
   const char *end = s->end;
-  unsigned level = s->n;
+  const uint64_t lens = node->lens;
+  const unsigned level = s->n;
+  p = next_member(s, p, !f->started);
   while (p && s->n == level) {
-    p = skip_space(p, end);
-    if (p == end) return bad(s);
-    if (*p == '}') return close_frame(s, p);
-    if (f->started) {
-      if (*p != ',') return bad(s);
-      p = skip_space(p + 1, end);
-      if (p == end) return bad(s);
-    }
-    f->started = true;
-    if (*p != '"') return bad(s);
     bool escaped = false;
     const char *name = p + 1;
-    p = wr_json_lex_string(name, end, &escaped);
-    if (!p) return bad(s);
-    unsigned id = find_name(s, node, name, p, escaped);
-    p = skip_space(p + 1, end);
-    if (p == end || *p != ':') return bad(s);
-    p = skip_space(p + 1, end);
-    if (p == end) return bad(s);
-    uint32_t again = s->found & s->prog->nodes[id].mask & ~f->lock;
-    if (again) forget(s, again);
-    p = value(s, p, id, f->lock);
-    if (id && p && is_done(s)) return p;
+    const char *quote = string_end(s, name, &escaped);
+    /* Behind it come at least a colon, a digit and the brace. */
+    if (!quote || end - quote < 4) return bad(s);
+    p = quote + 2;
+    if (__builtin_expect(quote[1] != ':' || (unsigned char)*p <= ' ', 0)) {
+      p = after_name(s, quote + 1);
+      if (!p) return NULL;
+    }
+    size_t len = (size_t)(quote - name);
+    unsigned id = 0;
+    if (escaped || (len < 64 && (lens >> len & 1))) id = find_name(s, node, name, len, escaped);
+    if (id) {
+      p = found_member(s, f, p, id);
+      if (!p || s->n != level || is_done(s)) return p;
+    } else {
+      p = skip_value(s, p);
+      if (!p) return NULL;
+    }
+    if (__builtin_expect(end - p >= 2 && p[0] == ',' && p[1] == '"', 1)) {
+      p++;
+    } else {
+      p = next_member(s, p, false);
+    }
   }
   return p;
 }
@@ -340,7 +406,8 @@ static const char *run_array(struct scan *s, const char *p) {
       f->index++;
     }
     f->started = true;
-    p = value(s, p, wr_json_prog_index(s->prog, node, f->index), f->lock);
+    unsigned id = wr_json_prog_index(s->prog, node, f->index);
+    p = id ? value(s, p, id, f->lock) : skip_value(s, p);
     if (p && is_done(s)) return p;
   }
   return p;
