@@ -180,12 +180,14 @@ static enum wr_err parse_connection(struct wr_span v, bool *close, bool *keep,
   return WR_OK;
 }
 
-/* "Content_Length" is an unknown name to us, but CGI-like readers take it for the real one. */
+/* Names that are unknown to us but the real ones to some readers: "Content_Length" to CGI-like ones, and what merely
+ * begins with "Transfer-Encoding" to a widespread parser, which then forgets that the body is chunked. */
 static bool is_framing_twin(struct wr_span name) {
-  char plain[17];
-  if (name.len > sizeof plain || !memchr(name.ptr, '_', name.len)) return false;
-  for (size_t i = 0; i < name.len; i++) plain[i] = name.ptr[i] == '_' ? '-' : name.ptr[i];
-  enum wr_field_id id = wr_field_id_of(wr_span_make(plain, name.len));
+  char plain[17]; /* as long as "transfer-encoding" */
+  size_t n = name.len < sizeof plain ? name.len : sizeof plain;
+  if (n < 14 || (n == name.len && !memchr(name.ptr, '_', n))) return false;
+  for (size_t i = 0; i < n; i++) plain[i] = name.ptr[i] == '_' ? '-' : name.ptr[i];
+  enum wr_field_id id = wr_field_id_of(wr_span_make(plain, n));
   return id == WR_FIELD_CONTENT_LENGTH || id == WR_FIELD_TRANSFER_ENCODING;
 }
 

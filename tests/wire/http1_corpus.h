@@ -59,6 +59,8 @@ static const struct corpus_item corpus[] = {
   R(HTTP_SYNTAX, "te-bare-cr", POST "Transfer-Encoding: chunked\r\r\n" E "0\r\n\r\n")
   R(HTTP_FRAMING, "te-underscore", POST "Transfer_Encoding: chunked\r\n" E "0\r\n\r\n")
   R(HTTP_FRAMING, "te-underscore-case", POST "TRANSFER_encoding: chunked\r\n" E "0\r\n\r\n")
+  R(HTTP_FRAMING, "te-longer-name", POST TE "Transfer-Encodingx: y\r\n" E "0\r\n\r\n")
+  R(HTTP_FRAMING, "te-longer-underscore", POST TE "transfer_encoding-2: y\r\n" E "0\r\n\r\n")
   R(HTTP_SYNTAX, "te-no-colon", POST "Transfer-Encoding\r\n" E "0\r\n\r\n")
   R(HTTP_SYNTAX, "te-paren", POST "Transfer-Encoding(: chunked\r\n" E "0\r\n\r\n")
   R(HTTP_SYNTAX, "te-high-byte-name", POST "Transfer-Encoding\xff: chunked\r\n" E "0\r\n\r\n")
