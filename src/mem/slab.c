@@ -9,6 +9,14 @@
 #define BATCH_MAX_BYTES (16u << 10)
 #define SPARES_PER_CLASS 1u
 
+/* Debug switches and the address sanitizer want to see each block pass: then there is no short
+ * way. */
+#ifdef WR_POISON_ASAN
+#define WATCHED true
+#else
+#define WATCHED wr_mem_debug_on
+#endif
+
 static uint32_t slab_index(const struct wr_slabs *s, const struct wr_block *b) {
   return (uint32_t)((size_t)(b->data - s->base) >> s->slab_shift);
 }
@@ -28,15 +36,17 @@ unsigned wr_slab_class(size_t bytes) {
 
 static void publish(struct wr_slabs *s) {
   wr_ledger_publish(s->ledger, s->live, s->published);
-  s->published_total = s->live_total;
+  s->unpublished = 0;
   s->moved = false;
 }
 
-/* Publishes when the total has drifted by more than a batch in either direction. */
-static inline void drift(struct wr_slabs *s) {
+/* A block came (bytes > 0) or went (its bytes, wrapped below zero). Publishes when the total has
+ * drifted by more than a batch in either direction. */
+static inline void count(struct wr_slabs *s, unsigned charge, size_t bytes) {
+  s->live[charge] += bytes;
   s->moved = true;
-  if (__builtin_expect(s->live_total - s->published_total + s->batch_bytes > 2 * s->batch_bytes, 0))
-    publish(s);
+  size_t drift = s->unpublished += bytes;
+  if (__builtin_expect(drift + s->batch_bytes > 2 * s->batch_bytes, 0)) publish(s);
 }
 
 /* --- Slabs: from the depot and back. */
@@ -86,34 +96,46 @@ static bool slab_take(struct wr_slabs *s, unsigned cls, enum wr_charge charge) {
 
 /* --- Blocks. */
 
-void wr_block_release(struct wr_block *b) {
-  struct wr_slabs *s = b->owner;
-  WR_CHECK(b->magic == WR_BLOCK_MAGIC && b->refs == 0);
-  struct wr_slab *slab = &s->records[slab_index(s, b)];
+/* The slab was full, or is empty now, or somebody watches. Kept out of line, as its twin below,
+ * so that the common path saves no registers. */
+static __attribute__((noinline)) void release_edge(struct wr_slabs *s, struct wr_slab *slab,
+                                                   struct wr_block *b) {
   struct class_lists *lists = &s->cls[slab->cls];
-  WR_DCHECK(slab->used > 0 && slab->cls == b->cls);
-  b->magic = 0;
-  if (__builtin_expect(wr_mem_debug_on, 0)) wr_mem_debug_freed(b);
+  if (wr_mem_debug_on) wr_mem_debug_freed(b);
   wr_poison(b->data, b->cap);
-  s->live[b->charge] -= b->cap;
-  s->live_total -= b->cap;
-  s->live_blocks--;
   if (slab->free == NULL && slab->carved == slab->total) { /* was full */
     wr_list_remove(&slab->link);
     wr_list_push_front(&lists->partial, &slab->link);
   }
   b->next = slab->free;
   slab->free = b;
-  if (--slab->used == 0) {
-    if (lists->empty >= SPARES_PER_CLASS) {
-      slab_return(s, slab);
-    } else {
-      lists->empty++;
-      wr_list_remove(&slab->link);
-      wr_list_push_back(&lists->partial, &slab->link);
-    }
+  if (--slab->used > 0) return;
+  if (lists->empty >= SPARES_PER_CLASS) {
+    slab_return(s, slab);
+    return;
   }
-  drift(s);
+  lists->empty++;
+  if (slab->link.next == &lists->partial) return; /* the last already */
+  wr_list_remove(&slab->link);
+  wr_list_push_back(&lists->partial, &slab->link);
+}
+
+void wr_block_release(struct wr_block *b) {
+  struct wr_slabs *s = b->owner;
+  WR_CHECK(b->magic == WR_BLOCK_MAGIC && b->refs == 0);
+  struct wr_slab *slab = &s->records[slab_index(s, b)];
+  WR_DCHECK(slab->used > 0 && slab->cls == b->cls);
+  b->magic = 0;
+  s->live_blocks--;
+  bool common = slab->used > 1 && (slab->free || slab->carved < slab->total);
+  if (__builtin_expect(common && !WATCHED, 1)) {
+    b->next = slab->free;
+    slab->free = b;
+    slab->used--;
+  } else {
+    release_edge(s, slab, b);
+  }
+  count(s, b->charge, (size_t)0 - b->cap);
 }
 
 static void remote_collect(struct wr_slabs *s) {
@@ -137,7 +159,7 @@ void wr_block_give_remote(struct wr_block *b) {
 }
 
 /* The next block of the first slab in a partial list that isn't empty. */
-static inline struct wr_block *block_pop(struct wr_slabs *s, unsigned cls) {
+static struct wr_block *block_pop(struct wr_slabs *s, unsigned cls) {
   struct class_lists *lists = &s->cls[cls];
   struct wr_slab *slab = WR_CONTAINER(lists->partial.next, struct wr_slab, link);
   struct wr_block *b = slab->free;
@@ -175,34 +197,46 @@ static unsigned refill(struct wr_slabs *s, unsigned cls, enum wr_charge charge) 
   return WR_SLAB_CLASSES;
 }
 
+static inline bool admitted(const struct wr_slabs *s, unsigned cls, enum wr_charge charge) {
+  return wr_ledger_fits(s->ledger, charge, s->unpublished + class_bytes(cls));
+}
+
+/* The general way to a block; the common one below is a shorter spelling of it. */
+static __attribute__((noinline)) struct wr_block *block_find(struct wr_slabs *s, unsigned cls,
+                                                             enum wr_charge charge) {
+  if (wr_mem_debug_on && wr_mem_debug_must_fail()) return NULL;
+  if (admitted(s, cls, charge)) {
+    if (wr_list_empty(&s->cls[cls].partial)) cls = refill(s, cls, charge);
+    if (cls < WR_SLAB_CLASSES) return block_pop(s, cls);
+  }
+  wr_ledger_refused(s->ledger, charge);
+  return NULL;
+}
+
 struct wr_block *wr_slabs_alloc(struct wr_slabs *s, size_t min_bytes, enum wr_charge charge) {
   WR_DCHECK(s->magic == WR_SLABS_MAGIC);
   WR_DCHECK((unsigned)charge < WR_CHARGES && charge != WR_CHARGE_LUA);
-  if (!WR_EXPECT(min_bytes > 0 && min_bytes <= s->max_block)) return NULL;
-  if (__builtin_expect(wr_mem_debug_on, 0) && wr_mem_debug_must_fail()) return NULL;
+  if (!WR_EXPECT(min_bytes - 1 < s->max_block)) return NULL; /* 0 wraps */
   unsigned cls = wr_slab_class(min_bytes);
-  if (!wr_ledger_fits(s->ledger, charge, s->live_total - s->published_total + class_bytes(cls))) {
-    wr_ledger_refused(s->ledger, charge);
-    return NULL;
+  struct class_lists *lists = &s->cls[cls];
+  struct wr_slab *slab = WR_CONTAINER(lists->partial.next, struct wr_slab, link);
+  struct wr_block *b;
+  if (__builtin_expect(!WATCHED && !wr_list_empty(&lists->partial) && (b = slab->free) != NULL &&
+                         (b->next || slab->carved < slab->total) && admitted(s, cls, charge), 1)) {
+    slab->free = b->next;
+    if (slab->used++ == 0) lists->empty--;
+  } else {
+    b = block_find(s, cls, charge);
+    if (!b) return NULL;
   }
-  if (__builtin_expect(wr_list_empty(&s->cls[cls].partial), 0)) {
-    cls = refill(s, cls, charge);
-    if (cls == WR_SLAB_CLASSES) {
-      wr_ledger_refused(s->ledger, charge);
-      return NULL;
-    }
-  }
-  struct wr_block *b = block_pop(s, cls);
   b->owner = s;
   b->next = NULL;
   b->refs = 1;
   b->magic = WR_BLOCK_MAGIC;
   b->charge = (uint8_t)charge;
   b->tag = 0;
-  s->live[charge] += b->cap;
-  s->live_total += b->cap;
   s->live_blocks++;
-  drift(s);
+  count(s, charge, b->cap);
   return b;
 }
 
@@ -261,7 +295,6 @@ size_t wr_slabs_free(struct wr_slabs *s) {
     lists_return(s, &s->cls[c].full);
   }
   memset(s->live, 0, sizeof s->live);
-  s->live_total = 0;
   publish(s);
   s->magic = 0;
   wr_heap_free(WR_HEAP_MEM, s);
@@ -276,5 +309,9 @@ void wr_slabs_tick(struct wr_slabs *s) {
 
 size_t wr_slabs_max_block(const struct wr_slabs *s) { return s->max_block; }
 size_t wr_slabs_live_blocks(const struct wr_slabs *s) { return s->live_blocks; }
-size_t wr_slabs_live_bytes(const struct wr_slabs *s) { return s->live_total; }
+size_t wr_slabs_live_bytes(const struct wr_slabs *s) {
+  size_t total = 0;
+  for (unsigned c = 0; c < WR_CHARGES; c++) total += s->live[c];
+  return total;
+}
 struct wr_ledger *wr_slabs_ledger(struct wr_slabs *s) { return s->ledger; }

@@ -25,8 +25,7 @@ struct wr_slabs {
   struct wr_block *blocks; /* borrowed: as above */
   struct wr_depot *depot;  /* borrowed: outlives all sets */
   struct wr_ledger *ledger; /* borrowed: outlives all sets */
-  size_t live_total;        /* bytes of live blocks */
-  size_t published_total;   /* of these, what the ledger knows */
+  size_t unpublished; /* live bytes that the ledger doesn't know; wraps when it knows too many */
   size_t batch_bytes;
   size_t live_blocks;
   size_t live[WR_CHARGES];

@@ -27,7 +27,7 @@ void wr_viewq_init(struct wr_viewq *q) {
 
 /* Back to the two slots in the struct, when what is left fits there. */
 static void settle(struct wr_viewq *q) {
-  if (!q->more || q->count > INLINE_PIECES) return;
+  if (q->count > INLINE_PIECES) return;
   struct wr_view keep[INLINE_PIECES];
   for (size_t i = 0; i < q->count; i++) keep[i] = *slot(q, i);
   for (size_t i = 0; i < q->count; i++) q->inl[i] = keep[i];
@@ -41,7 +41,7 @@ void wr_viewq_fini(struct wr_viewq *q) {
   for (size_t i = 0; i < q->count; i++) wr_view_drop(slot(q, i));
   q->count = 0;
   q->bytes = 0;
-  settle(q);
+  if (q->more) settle(q);
   q->head = 0;
 }
 
@@ -135,7 +135,7 @@ bool wr_viewq_shift(struct wr_viewq *q, struct wr_view *out) {
   q->bytes -= out->len;
   q->head = (uint16_t)(q->head + 1 < q->cap ? q->head + 1 : 0);
   if (--q->count == 0) {
-    settle(q);
+    if (q->more) settle(q);
     q->head = 0;
   }
   return true;
@@ -228,6 +228,6 @@ enum wr_err wr_viewq_compact(struct wr_viewq *q, struct wr_slabs *slabs, enum wr
     }
   }
   q->count = (uint16_t)to;
-  settle(q);
+  if (q->more) settle(q);
   return err;
 }

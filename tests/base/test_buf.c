@@ -81,7 +81,8 @@ static void json_strings(void **state) {
   json(wr_span_make(NULL, 0), "\"\"");
   json(WR_SPAN("a\"b\\c/"), "\"a\\\"b\\\\c/\"");
   json(WR_SPAN("\b\f\n\r\t\v\0\x1f\x7f"), "\"\\b\\f\\n\\r\\t\\u000b\\u0000\\u001f\x7f\"");
-  json(WR_SPAN("h\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"), "\"h\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"");
+  json(WR_SPAN("h\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"),
+       "\"h\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80\"");
   json(WR_SPAN("\x80x"), "\"\\ufffdx\"");                     /* a lone tail */
   json(WR_SPAN("\xc0\xaf"), "\"\\ufffd\\ufffd\"");            /* overlong */
   json(WR_SPAN("\xe0\x9f\xbf"), "\"\\ufffd\\ufffd\\ufffd\""); /* overlong */

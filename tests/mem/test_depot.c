@@ -6,8 +6,9 @@
 static void geometry(void **state) {
   (void)state;
   static const struct { size_t memory, slab, count; } cases[] = {
-    { 64u << 10, 4u << 10, 16 },   { 100u << 10, 4u << 10, 25 },  { 512u << 10, 32u << 10, 16 },
-    { 1u << 20, 64u << 10, 16 },   { 64u << 20, 64u << 10, 1024 }, { (1u << 20) - 1, 32u << 10, 31 },
+    { 64u << 10, 4u << 10, 16 },   { 100u << 10, 4u << 10, 25 },
+    { 512u << 10, 32u << 10, 16 }, { 1u << 20, 64u << 10, 16 },
+    { 64u << 20, 64u << 10, 1024 }, { (1u << 20) - 1, 32u << 10, 31 },
   };
   struct t_heap heap;
   t_heap_mark(&heap);

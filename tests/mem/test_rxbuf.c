@@ -96,7 +96,7 @@ static void a_full_pool_is_survived(void **state) {
   struct wr_rxbuf rx;
   wr_rxbuf_init(&rx, p.slabs, 65536, WR_CHARGE_CLIENT); /* more than a slab: cut to it */
   struct wr_room room;
-  struct wr_block *held[16];
+  struct wr_block *held[17];
   size_t n = 0;
   while ((held[n] = wr_slabs_alloc(p.slabs, 4096, WR_CHARGE_CLIENT))) n++;
   assert_int_equal(wr_rxbuf_room(&rx, 1, &room), WR_E_POOL_FULL);
