@@ -250,7 +250,8 @@ static void measure_cpu(void) {
   printf("mode=%s events=%llu streams=%llu seconds=%.3f cpu_ms=%.3f busy=%.3f us_per_event=%.4f "
          "us_per_stream=%.3f p50_us=%.0f p99_us=%.0f failures=%llu\n",
          opt.mode, (unsigned long long)events, (unsigned long long)done, (double)at / 1e9,
-         (double)cpu / 1e6, (double)cpu / (double)at, events ? (double)cpu / 1e3 / (double)events : 0,
+         (double)cpu / 1e6, (double)cpu / (double)at,
+         events ? (double)cpu / 1e3 / (double)events : 0,
          done ? (double)cpu / 1e3 / (double)done : 0, p50, p99, (unsigned long long)failures);
 }
 

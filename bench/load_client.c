@@ -35,7 +35,8 @@ void client_start(struct stream *s) {
                    "{\"role\":\"user\",\"content\":\"Tell me of weirs.\"}]}", s->id);
   int n = snprintf(request, sizeof(request),
                    "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\nuser-agent: load\r\n"
-                   "accept: */*\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s", b, body);
+                   "accept: */*\r\n"
+                   "content-type: application/json\r\ncontent-length: %d\r\n\r\n%s", b, body);
   if (write(c->end.fd, request, (size_t)n) != n) {
     perror("write of a request");
     exit(2);

@@ -23,7 +23,8 @@ void event_init(void) {
   int n = snprintf(event_text, sizeof(event_text),
                    "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\","
                    "\"created\":1700000000,\"model\":\"bench\",\"choices\":[{\"index\":0,"
-                   "\"delta\":{\"content\":\"t00000000\"},\"finish_reason\":null}],\"system_fingerprint\":\"");
+                   "\"delta\":{\"content\":\"t00000000\"},"
+                   "\"finish_reason\":null}],\"system_fingerprint\":\"");
   for (; n < EVENT_BYTES - 4; n++) event_text[n] = 'f';
   memcpy(event_text + n, "\"}\n\n", 4);
   event_digits = (size_t)(strstr(event_text, "t00000000") - event_text) + 1;
