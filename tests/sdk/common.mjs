@@ -1,0 +1,52 @@
+// What the SDK tests share: where weir is, clients without retries, and what must be true of a fault.
+import assert from 'node:assert/strict';
+
+import Anthropic from '@anthropic-ai/sdk';
+import OpenAI from 'openai';
+
+export const url = process.env.WEIR_URL;
+if (!url) throw new Error('WEIR_URL must name a running weir in front of `weir mock`; use tests/sdk/run');
+
+// Longer than the 2 s after which the tested weir gives up an upstream that stalls.
+const timeout = 15000;
+const question = 'Explain the weir.';
+export const TOKENS = 40;
+
+export const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'sk-test', maxRetries: 0, timeout });
+export const anthropic = new Anthropic({ baseURL: url, apiKey: 'sk-ant-test', maxRetries: 0, timeout });
+
+// The mock answers the same seed with the same bytes.
+export function ask(headers = {}) {
+  return { headers: { 'x-mock-tokens': String(TOKENS), 'x-mock-seed': '7', ...headers } };
+}
+
+export const chatBody = { model: 'test-model', messages: [{ role: 'user', content: question }] };
+export const responsesBody = { model: 'test-model', input: question };
+export const messagesBody = { model: 'test-model', max_tokens: 4096, messages: [{ role: 'user', content: question }] };
+
+// What the mock does to a stream that has begun; each must reach the caller as an error.
+export const STREAM_FAULTS = ['stall@5', 'reset@5', 'cut@5', 'truncate@5', 'bad-chunk@5', 'bad-json@5', 'error@5'];
+// The same before any content: nothing of the answer was seen, and still it may not look like an empty success.
+export const EARLY_FAULTS = ['stall@0', 'reset@0', 'cut@0', 'truncate@0', 'bad-chunk@0', 'close', 'garbage', 'both-lengths'];
+export const WHOLE_FAULTS = ['close', 'garbage', 'both-lengths', 'early-end'];
+
+export function faultHeaders(fault) {
+  return ask({ 'x-mock-fault': fault });
+}
+
+// The call must be refused or its stream must throw. `read` returns the text that arrived before.
+export async function assertFails(what, read) {
+  let text;
+  try {
+    text = await read();
+  } catch (error) {
+    // A mistake of the test's own is no proof.
+    assert.ok(!(error instanceof assert.AssertionError) && !(error instanceof ReferenceError), String(error.stack));
+    return error;
+  }
+  assert.fail(`${what}: reported as a success with ${JSON.stringify(text)}`);
+}
+
+export function assertStatus(error, status) {
+  assert.equal(error.status, status, `expected status ${status}, got ${error.status}: ${error.message}`);
+}
