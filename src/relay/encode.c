@@ -1,0 +1,71 @@
+/* From the log to the client: frames become chunks, one writev a turn. */
+#include "base/check.h"
+#include "relay/relay_priv.h"
+#include "relay/session.h"
+#include "wire/http1_write.h"
+
+/* What the connection holds beyond what the kernel took; the rest waits in the log. */
+#define WINDOW_BYTES 65536u
+#define FRAMES_A_CHUNK 64u
+
+size_t wr_session_queued(const struct wr_session *s) {
+  return s->stream.bytes + (s->client ? wr_conn_unsent_bytes(s->client) : 0);
+}
+
+enum wr_err wr_session_commit(struct wr_session *s) {
+  WR_CHECK(!s->committed);
+  struct wr_attempt *at = s->at;
+  s->committed = true;
+  s->status = s->upstream_status;
+  if (s->hook) s->hook->status = s->status;
+  WR_DCHECK(at != NULL && at->answer_head.len > 0);
+  enum wr_err err = wr_conn_write(s->client, &at->answer_head);
+  at->answer_head = WR_VIEW_NONE;
+  if (s->rq && s->rq->body_done) {
+    wr_request_free(s->rq);
+    s->rq = NULL;
+  }
+  return err;
+}
+
+/* Up to FRAMES_A_CHUNK frames leave as one chunk. */
+static enum wr_err put_frames(struct wr_session *s) {
+  size_t n = 0, bytes = 0;
+  const struct wr_frame *f;
+  while (n < FRAMES_A_CHUNK && bytes < WINDOW_BYTES && (f = wr_reader_peek(&s->reader, n)) != NULL) {
+    bytes += f->view.len;
+    n++;
+  }
+  WR_DCHECK(n > 0 && bytes > 0);
+  enum wr_err err = WR_OK;
+  char head[WR_HTTP1_CHUNK_HEAD_BYTES];
+  if (s->chunked) err = wr_conn_write_copy(s->client, wr_span_make(head, wr_http1_chunk_head(head, bytes)));
+  for (size_t i = 0; err == WR_OK && i < n; i++) {
+    struct wr_view v = wr_view_keep(&wr_reader_peek(&s->reader, i)->view);
+    err = wr_conn_write(s->client, &v);
+  }
+  struct wr_view end = wr_view_static(WR_HTTP1_CRLF);
+  if (err == WR_OK && s->chunked) err = wr_conn_write(s->client, &end);
+  if (err != WR_OK) return err;
+  s->out_bytes += bytes;
+  wr_reader_next(&s->reader, n);
+  return WR_OK;
+}
+
+enum wr_err wr_session_drain_log(struct wr_session *s) {
+  enum wr_err err = WR_OK;
+  bool wrote = false;
+  while (err == WR_OK && s->committed && wr_reader_left(&s->reader) > 0 &&
+         wr_conn_unsent_bytes(s->client) < WINDOW_BYTES) {
+    err = put_frames(s);
+    wrote = true;
+  }
+  if (wrote) wr_session_due(s, WR_DUE_HEARTBEAT, s->route && s->due[WR_DUE_HEARTBEAT] ? s->route->heartbeat_ms : 0);
+  if (err != WR_OK) return err;
+  err = wr_conn_flush(s->client);
+  if (err == WR_OK && wr_conn_unsent_bytes(s->client) > 0) {
+    wr_conn_compact(s->client);
+    wr_stream_compact(&s->stream, WR_CHARGE_CLIENT, &s->copied);
+  }
+  return err;
+}

@@ -1,0 +1,261 @@
+/* What ends a request other than well, before and after the commit point. */
+#include <string.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/heap.h"
+#include "relay/relay_priv.h"
+#include "relay/reply.h"
+#include "relay/session.h"
+#include "wire/http1_write.h"
+
+#define REPLY_ROOM 32768u
+
+static struct wr_span none(void) { return wr_span_make(NULL, 0); }
+
+void wr_session_attempt_end(struct wr_session *s, bool reusable) {
+  struct wr_attempt *at = s->at;
+  if (!at) return;
+  WR_MAGIC_CHECK(at, WR_ATTEMPT_MAGIC);
+  if (at->dial) wr_dial_cancel(at->dial);
+  wr_heap_free(WR_HEAP_RELAY, at->dial);
+  wr_headbuf_fini(&at->head);
+  wr_view_drop(&at->answer_head);
+  wr_viewq_fini(&at->part);
+  if (at->conn && reusable)
+    wr_shelf_put(&at->peer->shelf, at->conn);
+  else if (at->conn)
+    wr_conn_abort(at->conn);
+  s->peer = at->peer;
+  s->reused = at->reused;
+  wr_peer_put(at->peer);
+  at->magic = 0;
+  wr_heap_free(WR_HEAP_RELAY, at);
+  s->at = NULL;
+  s->paused = false;
+  for (unsigned i = 0; i < WR_DUES; i++) s->due[i] = 0;
+}
+
+/* What an error makes of the exchange. */
+static enum wr_outcome outcome_of(enum wr_err err) {
+  switch (err) {
+    case WR_E_POOL_FULL:
+    case WR_E_NOMEM:
+    case WR_E_SHED:
+    case WR_E_DRAINING: return WR_OUTCOME_SHED;
+    case WR_E_IDLE_TIMEOUT:
+    case WR_E_FIRST_BYTE_TIMEOUT:
+    case WR_E_FIRST_TOKEN_TIMEOUT:
+    case WR_E_TOTAL_TIMEOUT: return WR_OUTCOME_STALLED;
+    case WR_E_TRUNCATED: return WR_OUTCOME_TRUNCATED;
+    default: break;
+  }
+  return wr_err_retry(err) == WR_RETRY_NONE && err != WR_E_NO_PEER ? WR_OUTCOME_REFUSED
+                                                                   : WR_OUTCOME_UPSTREAM_ERROR;
+}
+
+static void remember(struct wr_session *s, enum wr_err err, struct wr_span why) {
+  if (!s->err) s->err = (uint16_t)err;
+  if (s->outcome == WR_OUTCOME_NONE) s->outcome = (uint8_t)outcome_of(err);
+  if (why.len) wr_session_name(s, none(), none(), why);
+}
+
+/* When nothing else can be had: a constant answer, without a byte of memory. */
+static enum wr_step last_resort(struct wr_session *s) {
+  static const char text[] = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
+                             "retry-after: 1\r\nretry-after-ms: 1000\r\nconnection: close\r\ncontent-length: 133\r\n\r\n"
+                             "{\"error\":{\"message\":\"weir's memory pool is exhausted; try again shortly\","
+                             "\"type\":\"server_error\",\"param\":null,\"code\":\"pool_full\"}}";
+  struct wr_view v = wr_view_static(WR_SPAN(text));
+  const char *body = strstr(text, "{\"error\"");
+  WR_DCHECK(body && strlen(body) == 133);
+  (void)body;
+  s->keep_alive = false;
+  s->status = 503;
+  if (wr_conn_write(s->client, &v) != WR_OK) return wr_session_client_gone(s);
+  return WR_STEP_FLUSH;
+}
+
+/* Appends bytes that were written here to the log or straight to the connection, in blocks of the pool. */
+static enum wr_err put_copy(struct wr_session *s, struct wr_span bytes, bool to_log) {
+  struct wr_slabs *slabs = wr_session_slabs(s);
+  while (bytes.len) {
+    size_t n = bytes.len < wr_slabs_max_block(slabs) ? bytes.len : wr_slabs_max_block(slabs);
+    struct wr_block *b = wr_slabs_alloc(slabs, n, WR_CHARGE_CLIENT);
+    if (!b) return WR_E_POOL_FULL;
+    memcpy(b->data, bytes.ptr, n);
+    struct wr_view v = wr_view_take(b, 0, n);
+    enum wr_err err = to_log ? wr_stream_append(&s->stream, &v, WR_EVENT_UNKNOWN) : wr_conn_write(s->client, &v);
+    if (err != WR_OK) return err;
+    bytes = wr_span_sub(bytes, n, bytes.len - n);
+  }
+  return WR_OK;
+}
+
+static enum wr_err put_retry_after(struct wr_buf *out, unsigned status, const struct wr_verdict *v) {
+  for (size_t i = 0; v && i < v->header_count; i++)
+    if (wr_span_ieq(v->headers[i].name, WR_SPAN("retry-after"))) return WR_OK;
+  if (status != 503 && status != 429) return WR_OK;
+  enum wr_err err = wr_http1_put_field(out, WR_SPAN("retry-after"), WR_SPAN("1"));
+  return err == WR_OK ? wr_http1_put_field(out, WR_SPAN("retry-after-ms"), WR_SPAN("1000")) : err;
+}
+
+/* Head and body of an answer made here. The body stands at the end of the same room. */
+static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span type, struct wr_span body,
+                          const struct wr_verdict *v) {
+  char head[4096];
+  struct wr_buf out;
+  wr_buf_init(&out, head, sizeof head);
+  if (s->rq && !s->rq->body_done) s->keep_alive = false; /* what is left of the request isn't read */
+  if (s->relay->draining || status == 503) s->keep_alive = false;
+  enum wr_err err = wr_http1_put_status(&out, status, none());
+  if (err == WR_OK) err = wr_http1_put_field(&out, WR_SPAN("content-type"), type);
+  for (size_t i = 0; err == WR_OK && v && i < v->header_count; i++)
+    err = wr_http1_put_field(&out, v->headers[i].name, v->headers[i].value);
+  if (err == WR_OK) err = put_retry_after(&out, status, v);
+  if (err == WR_OK && status == 401)
+    err = wr_http1_put_field(&out, WR_SPAN("www-authenticate"), WR_SPAN("Bearer"));
+  if (err == WR_OK && !s->keep_alive) err = wr_http1_put_field(&out, WR_SPAN("connection"), WR_SPAN("close"));
+  if (err == WR_OK) err = wr_http1_put_field_u64(&out, WR_SPAN("content-length"), body.len);
+  if (err == WR_OK) err = wr_http1_put_end(&out);
+  if (err == WR_OK) err = put_copy(s, wr_buf_span(&out), false);
+  if (err == WR_OK && !s->head_request) err = put_copy(s, body, false);
+  if (err == WR_E_POOL_FULL && wr_conn_unsent_bytes(s->client) == 0) return last_resort(s);
+  if (err != WR_OK) return wr_session_client_gone(s);
+  s->status = (uint16_t)status;
+  s->out_bytes = body.len;
+  return WR_STEP_FLUSH;
+}
+
+/* Nothing more comes from upstream; what is in the log still goes out if the answer has begun. */
+static void source_end(struct wr_session *s, bool clean) {
+  wr_session_attempt_end(s, false);
+  if (!s->committed) wr_stream_clear(&s->stream);
+  s->source_done = true;
+  s->clean = clean;
+  s->chunked = s->committed && s->chunked;
+}
+
+static struct wr_span message_of(enum wr_err err) { return wr_span_str(wr_err_text(err)); }
+
+/* The stream has begun: the dialect's error event, and no clean end. */
+static enum wr_step break_off(struct wr_session *s, enum wr_err err) {
+  source_end(s, false);
+  s->keep_alive = false;
+  char text[1024];
+  struct wr_buf out;
+  wr_buf_init(&out, text, sizeof text);
+  int status = wr_err_status(err);
+  if (s->mode != WR_MODE_RAW)
+    wr_reply_error_event(&out, (enum wr_dialect)s->dialect, status ? (unsigned)status : 502,
+                         wr_span_str(wr_err_label(err)), message_of(err), s->events);
+  if (!out.overflow && out.len && put_copy(s, wr_buf_span(&out), true) != WR_OK) return wr_session_client_gone(s);
+  if (s->mode == WR_MODE_RAW || out.len == 0) {
+    /* No word for it in this answer: the framing says that it is not whole. */
+    if (wr_session_drain_log(s) != WR_OK) return wr_session_client_gone(s);
+  }
+  return WR_STEP_FLUSH;
+}
+
+enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_span why) {
+  remember(s, err, why);
+  if (s->step == WR_STEP_FLUSH) return wr_session_client_gone(s);
+  if (s->committed) return break_off(s, err);
+  source_end(s, false);
+  int status = wr_err_status(err);
+  if (status == 0) status = 500;
+  if (s->rq && !s->rq->decode.framing && !s->route) s->keep_alive = false;
+  char body[1024];
+  struct wr_buf out;
+  wr_buf_init(&out, body, sizeof body);
+  wr_reply_error_body(&out, (enum wr_dialect)s->dialect, (unsigned)status, wr_span_str(wr_err_label(err)),
+                      message_of(err));
+  return reply(s, (unsigned)status, WR_SPAN("application/json"), wr_buf_span(&out), NULL);
+}
+
+enum wr_step wr_session_refuse(struct wr_session *s, unsigned status, struct wr_span text,
+                               const struct wr_verdict *v) {
+  remember(s, WR_E_REFUSED, none());
+  source_end(s, false);
+  char *room = wr_relay_scratch(s->relay, REPLY_ROOM);
+  if (!room) return wr_session_fail(s, WR_E_NOMEM, none());
+  struct wr_buf out;
+  wr_buf_init(&out, room, REPLY_ROOM);
+  if (status < 400 || status > 599) status = 403;
+  wr_reply_error_body(&out, (enum wr_dialect)s->dialect, status, WR_SPAN("policy"), text);
+  if (out.overflow) return wr_session_fail(s, WR_E_REFUSED, none());
+  return reply(s, status, WR_SPAN("application/json"), wr_buf_span(&out), v);
+}
+
+enum wr_step wr_session_answer(struct wr_session *s, struct wr_span text, bool stream) {
+  size_t room_bytes = text.len * 40 + REPLY_ROOM; /* five repeats, each byte six at most */
+  char *room = wr_relay_scratch(s->relay, room_bytes);
+  if (!room) return wr_session_fail(s, WR_E_NOMEM, none());
+  struct wr_buf out;
+  wr_buf_init(&out, room, room_bytes);
+  wr_reply_answer(&out, (enum wr_dialect)s->dialect, stream, wr_session_model(s), text, s->id, (uint64_t)time(NULL));
+  if (out.overflow) return wr_session_fail(s, WR_E_POLICY_ERROR, none());
+  source_end(s, false);
+  s->outcome = WR_OUTCOME_COMPLETE;
+  struct wr_span type = stream ? wr_reply_stream_type((enum wr_dialect)s->dialect) : WR_SPAN("application/json");
+  return reply(s, 200, type, wr_buf_span(&out), NULL);
+}
+
+/* Another try is legal while nothing of an answer was seen, the request is still held, and someone is left to ask. */
+static bool may_retry(const struct wr_session *s, enum wr_err err) {
+  if (s->committed || !s->rq || s->rq->streaming) return false;
+  if (s->at->reused && !s->at->answered && s->at->conn && wr_err_retry(err) == WR_RETRY_SAFE &&
+      (err == WR_E_RESET || err == WR_E_IO))
+    return true;
+  if (s->attempts >= s->gen->conf->groups[s->group].attempts) return false;
+  return wr_err_retry(err) == WR_RETRY_CONNECT;
+}
+
+enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, struct wr_span why) {
+  WR_CHECK(s->at != NULL);
+  if (err == WR_E_IO || err == WR_E_CLIENT_GONE) err = WR_E_RESET;
+  s->at->peer->failures++;
+  if (may_retry(s, err)) return WR_STEP_RETRY;
+  if (err == WR_E_RESET && s->events > 0 && s->committed) err = WR_E_TRUNCATED;
+  return wr_session_fail(s, err, why);
+}
+
+enum wr_step wr_session_client_gone(struct wr_session *s) {
+  /* Who leaves right after the last word has heard it all. */
+  bool heard = s->committed && wr_reader_left(&s->reader) == 0 && wr_conn_unsent_bytes(s->client) == 0 &&
+               (s->terminator || (s->source_done && s->outcome == WR_OUTCOME_NONE));
+  if (heard && s->outcome == WR_OUTCOME_NONE) s->outcome = WR_OUTCOME_COMPLETE;
+  if (!heard && s->outcome == WR_OUTCOME_NONE) {
+    s->outcome = WR_OUTCOME_CLIENT_GONE;
+    if (!s->err) s->err = WR_E_CLIENT_GONE;
+  }
+  source_end(s, false);
+  wr_stream_clear(&s->stream);
+  s->keep_alive = false;
+  return WR_STEP_FINISH;
+}
+
+void wr_session_stop(struct wr_session *s, struct wr_span reason) {
+  s->stopping = true;
+  s->source_done = s->clean = true;
+  s->outcome = wr_span_eq(reason, WR_SPAN("length")) ? WR_OUTCOME_OVER_BUDGET : WR_OUTCOME_STOPPED;
+  s->err = WR_E_POLICY_STOP;
+  char text[2048], id[40];
+  struct wr_buf out, idbuf;
+  wr_buf_init(&idbuf, id, sizeof id);
+  wr_buf_put(&idbuf, WR_SPAN("weir-"));
+  wr_buf_hex(&idbuf, s->id, 8);
+  struct wr_reply_ending ending = {
+    .id = wr_buf_span(&idbuf),
+    .model = wr_session_model(s),
+    .reason = reason,
+    .sequence = s->events,
+    .open_block = s->open_block ? (int64_t)s->open_block - 1 : -1,
+    .output_tokens = s->hook ? (int64_t)s->hook->output_tokens : -1,
+    .finished = s->finish,
+  };
+  wr_buf_init(&out, text, sizeof text);
+  wr_reply_ending(&out, (enum wr_dialect)s->dialect, &ending);
+  if (out.overflow || put_copy(s, wr_buf_span(&out), true) != WR_OK) s->clean = s->keep_alive = false;
+}

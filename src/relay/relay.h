@@ -1,0 +1,89 @@
+/* relay.h: one worker's relay: it takes accepted connections and makes sessions of them.
+ *
+ * Owned by the worker, on its loop's thread. A generation (configuration, hooks, upstreams) is counted: a request keeps
+ * the one that it began with. What crosses workers stands in wr_relay_shared (C11 atomics). */
+#ifndef WR_RELAY_RELAY_H
+#define WR_RELAY_RELAY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/conf.h"
+#include "net/conn.h"
+#include "obs/record.h"
+#include "relay/hooks.h"
+#include "upstream/group.h"
+
+struct wr_relay;
+struct wr_session;
+
+/* One a process; outlives every relay. */
+struct wr_relay_shared {
+  _Atomic uint64_t next_id;   /* of requests */
+  _Atomic uint32_t requests;  /* that run now, over all workers */
+  _Atomic bool draining;
+};
+
+/* Counters of one worker: written by its thread with plain relaxed stores, read by any. */
+struct wr_relay_stats {
+  _Atomic uint64_t connections; /* accepted */
+  _Atomic uint64_t open;        /* gauge: client connections */
+  _Atomic uint64_t active;      /* gauge: requests that run */
+  _Atomic uint64_t requests;
+  _Atomic uint64_t events;
+  _Atomic uint64_t event_bytes; /* of events that were passed on */
+  _Atomic uint64_t dropped_events;
+  _Atomic uint64_t heartbeats;
+  _Atomic uint64_t pauses;      /* upstream reads stopped for a slow client */
+  _Atomic uint64_t retries;
+  _Atomic uint64_t refused;     /* 503 for want of memory or room */
+  _Atomic uint64_t outcomes[WR_OUTCOMES];
+};
+
+/* One configuration with what belongs to it on this worker. */
+struct wr_relay_gen {
+  const struct wr_conf *conf;      /* borrowed: outlives the generation */
+  const struct wr_hooks *hooks;    /* borrowed: as above; NULL: no policy */
+  struct wr_upstreams *upstreams;  /* borrowed: as above */
+  uint32_t refs;                   /* requests that hold it, and the relay while it is current */
+  void (*gone)(void *ctx, struct wr_relay_gen *gen); /* called when refs reach 0; may be NULL */
+  void *gone_ctx;                  /* borrowed: the worker */
+};
+
+struct wr_relay_options {
+  struct wr_loop *loop;            /* borrowed: the worker's */
+  struct wr_relay_shared *shared;  /* borrowed: the process's */
+  struct wr_relay_gen *gen;        /* borrowed: the worker's; counted */
+  void (*record)(void *ctx, const struct wr_record *record); /* each finished exchange; may be NULL */
+  void *record_ctx;                /* borrowed: the worker */
+  void (*drained)(void *ctx);      /* once, when draining and the last connection is gone; may be NULL */
+};
+
+WR_MUST_USE enum wr_err wr_relay_new(const struct wr_relay_options *options, struct wr_relay **out);
+/* Sessions that are left are aborted. */
+void wr_relay_free(struct wr_relay *relay);
+
+/* A new connection of a listener; index: of conf->listens. */
+void wr_relay_accept(struct wr_relay *relay, uint32_t listen_index, struct wr_conn *take_conn);
+/* New requests use this generation from now on. */
+void wr_relay_set_gen(struct wr_relay *relay, struct wr_relay_gen *gen);
+
+/* In-flight requests go on; each connection closes after its next answer; those that stay idle close after two seconds. */
+void wr_relay_drain(struct wr_relay *relay);
+/* Ends everything now: streams that run get the dialect's error event. */
+void wr_relay_stop(struct wr_relay *relay);
+uint32_t wr_relay_connections(const struct wr_relay *relay);
+const struct wr_relay_stats *wr_relay_stats(const struct wr_relay *relay);
+
+/* What runs now, for /streams; spans are borrowed for the call. */
+struct wr_relay_row {
+  uint64_t id, age_ms, idle_ms, events, sent_bytes, queued_bytes;
+  const char *step, *route, *upstream; /* borrowed: static or the generation's */
+  struct wr_span model;
+  uint16_t status;
+  bool paused, committed;
+};
+void wr_relay_each(struct wr_relay *relay, void (*fn)(void *ctx, const struct wr_relay_row *row), void *ctx);
+
+#endif

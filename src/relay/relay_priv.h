@@ -1,0 +1,42 @@
+/* relay_priv.h: what sessions share on one worker. Internal to relay/. */
+#ifndef WR_RELAY_RELAY_PRIV_H
+#define WR_RELAY_RELAY_PRIV_H
+
+#include "relay/dialect.h"
+#include "relay/relay.h"
+#include "relay/request.h"
+#include "wire/head.h"
+
+struct wr_relay {
+  struct wr_loop *loop;           /* borrowed: the worker's */
+  struct wr_relay_shared *shared; /* borrowed: the process's */
+  struct wr_relay_gen *gen;       /* ref: the current one */
+  struct wr_list sessions;
+  uint32_t count;
+  bool draining;
+  bool drained;
+  struct wr_timer drain_timer;
+  void (*record)(void *ctx, const struct wr_record *record);
+  void *record_ctx;               /* borrowed: the worker */
+  void (*drained_fn)(void *ctx);
+  struct wr_relay_stats stats;
+  struct wr_dialects dialects;
+  struct wr_json_prog request_prog;
+  struct wr_head head;            /* scratch: the head that is being parsed or written from */
+  char *scratch;                  /* owned: for an event in one piece, and for what weir writes itself */
+  size_t scratch_bytes;
+};
+
+#define WR_RELAY_COUNT(relay, field, n)                                                              \
+  atomic_store_explicit(&(relay)->stats.field,                                                       \
+                        atomic_load_explicit(&(relay)->stats.field, memory_order_relaxed) + (uint64_t)(n), \
+                        memory_order_relaxed)
+
+/* Scratch of at least this size; NULL when memory is short. Valid until the next call. */
+char *wr_relay_scratch(struct wr_relay *relay, size_t bytes);
+struct wr_relay_gen *wr_relay_gen_ref(struct wr_relay_gen *gen);
+void wr_relay_gen_unref(struct wr_relay_gen *gen);
+/* A session has left. */
+void wr_relay_left(struct wr_relay *relay);
+
+#endif

@@ -1,0 +1,111 @@
+#include "relay/request.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/heap.h"
+#include "relay/relay_priv.h"
+#include "relay/session.h"
+
+const char *const wr_request_paths[WR_RQ_PATHS] = {
+  [WR_RQ_MODEL] = "model",
+  [WR_RQ_STREAM] = "stream",
+  [WR_RQ_MAX_TOKENS] = "max_tokens",
+  [WR_RQ_MAX_COMPLETION_TOKENS] = "max_completion_tokens",
+  [WR_RQ_MAX_OUTPUT_TOKENS] = "max_output_tokens",
+};
+
+enum wr_err wr_request_new(struct wr_request **out) {
+  struct wr_request *rq = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *rq);
+  if (!rq) return WR_E_NOMEM;
+  wr_headbuf_init(&rq->head);
+  wr_viewq_init(&rq->body);
+  rq->stream = -1;
+  rq->max_tokens = rq->cap_tokens = -1;
+  *out = rq;
+  return WR_OK;
+}
+
+void wr_request_free(struct wr_request *rq) {
+  if (!rq) return;
+  wr_headbuf_fini(&rq->head);
+  wr_viewq_fini(&rq->body);
+  wr_heap_free(WR_HEAP_RELAY, rq->scan);
+  wr_heap_free(WR_HEAP_RELAY, rq->model);
+  wr_heap_free(WR_HEAP_RELAY, rq);
+}
+
+struct wr_span wr_request_value(const struct wr_request *rq, enum wr_request_path which) {
+  return rq->scan ? wr_json_stream_raw(rq->scan, which) : wr_span_make(NULL, 0);
+}
+
+/* A malformed body is not ours to judge, the upstream will say so: the scan just stops. */
+static void scan(struct wr_request *rq, struct wr_span data) {
+  if (!rq->scan || wr_json_stream_feed(rq->scan, data) == WR_OK) return;
+  wr_heap_free(WR_HEAP_RELAY, rq->scan);
+  rq->scan = NULL;
+}
+
+/* Decodes one piece of input into the body queue; what isn't part of the body is put back. */
+static enum wr_err take_piece(struct wr_session *s, struct wr_view *in, size_t hold) {
+  struct wr_request *rq = s->rq;
+  enum wr_err err = WR_OK;
+  while (err == WR_OK && in->len > 0 && rq->body.bytes < hold) {
+    size_t used = 0;
+    struct wr_span data;
+    err = wr_http1_body_next(&rq->decode, wr_view_span(in), &used, &data);
+    if (err != WR_OK && err != WR_E_AGAIN && err != WR_E_END) break;
+    s->in_bytes += data.len;
+    if (s->in_bytes > s->route->body_bytes) {
+      err = WR_E_BODY_TOO_LARGE;
+      break;
+    }
+    if (data.len) {
+      scan(rq, data);
+      struct wr_view part = wr_view_sub(in, (size_t)(data.ptr - in->ptr), data.len);
+      enum wr_err pushed = wr_viewq_push(&rq->body, wr_session_slabs(s), &part);
+      if (pushed != WR_OK) err = pushed;
+    }
+    wr_view_advance(in, used);
+    if (err == WR_E_AGAIN) err = WR_OK;
+  }
+  if (in->len) {
+    enum wr_err back = wr_conn_unread(s->client, in);
+    if (back != WR_OK) return back;
+  } else {
+    wr_view_drop(in);
+  }
+  return err;
+}
+
+enum wr_err wr_request_read_body(struct wr_session *s, size_t hold) {
+  struct wr_request *rq = s->rq;
+  if (rq->body_done) return WR_E_END;
+  struct wr_view in;
+  while (rq->body.bytes < hold && wr_conn_take(s->client, &in)) {
+    enum wr_err err = take_piece(s, &in, hold);
+    if (err == WR_E_END) rq->body_done = true;
+    if (err != WR_OK) return err;
+  }
+  return WR_OK;
+}
+
+enum wr_err wr_request_flatten(struct wr_session *s) {
+  struct wr_viewq *q = &s->rq->body;
+  if (q->count <= 1) return WR_OK;
+  if (q->bytes > wr_slabs_max_block(wr_session_slabs(s))) return WR_E_BODY_TOO_LARGE;
+  struct wr_block *b = wr_slabs_alloc(wr_session_slabs(s), q->bytes, WR_CHARGE_HEAD);
+  if (!b) return WR_E_POOL_FULL;
+  size_t at = 0;
+  struct wr_view v;
+  while (wr_viewq_shift(q, &v)) {
+    memcpy(b->data + at, v.ptr, v.len);
+    at += v.len;
+    wr_view_drop(&v);
+  }
+  s->copied += at;
+  wr_loop_stats(s->relay->loop)->copy_bytes[WR_COPY_STRADDLE] += at;
+  struct wr_view whole = wr_view_take(b, 0, at);
+  return wr_viewq_push(q, wr_session_slabs(s), &whole);
+}

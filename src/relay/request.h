@@ -1,0 +1,57 @@
+/* request.h: the client's request until it has been sent and its answer is committed. Internal to relay/. */
+#ifndef WR_RELAY_REQUEST_H
+#define WR_RELAY_REQUEST_H
+
+#include "mem/viewq.h"
+#include "relay/headbuf.h"
+#include "wire/head.h"
+#include "wire/http1_body.h"
+#include "wire/json_stream.h"
+
+struct wr_session;
+struct wr_buf;
+
+/* What routing reads of a JSON body: the places of the paths. */
+enum wr_request_path {
+  WR_RQ_MODEL,
+  WR_RQ_STREAM,
+  WR_RQ_MAX_TOKENS,
+  WR_RQ_MAX_COMPLETION_TOKENS,
+  WR_RQ_MAX_OUTPUT_TOKENS,
+  WR_RQ_PATHS
+};
+extern const char *const wr_request_paths[WR_RQ_PATHS];
+
+struct wr_request {
+  struct wr_headbuf head;      /* kept for writing the upstream's head */
+  struct wr_viewq body;        /* decoded bytes that are held: the first inspect_bytes */
+  struct wr_http1_body decode; /* of the client's body */
+  struct wr_json_stream *scan; /* owned; NULL when the body isn't JSON */
+  uint64_t sent_off;           /* absolute body offset up to which bytes were given to the upstream */
+  uint64_t held_from;          /* body offset of the first held byte: 0 unless it was given away */
+  uint8_t method;              /* enum wr_method */
+  bool length_known;
+  bool body_done;              /* the client's body has ended */
+  bool streaming;              /* bytes beyond the held ones flow by: no second attempt */
+  bool head_sent;
+  bool expect;                 /* 100-continue is waited for */
+  int8_t stream;               /* 1, 0, -1: not said */
+  int64_t max_tokens;          /* -1: not said */
+  int64_t cap_tokens;          /* -1: none */
+  uint64_t content_length;
+  char *model;                 /* owned: what to put in place of the client's model; NULL: unchanged */
+};
+
+WR_MUST_USE enum wr_err wr_request_new(struct wr_request **out);
+void wr_request_free(struct wr_request *rq);
+/* Takes what the client has sent of its body into rq->body, up to `hold` bytes held. WR_OK: more may come, or `hold` is
+ * reached. WR_E_END: the body is complete. HTTP_CHUNK, HTTP_FRAMING, BODY_TOO_LARGE, POOL_FULL. */
+WR_MUST_USE enum wr_err wr_request_read_body(struct wr_session *s, size_t hold);
+/* Makes the held body one piece. */
+WR_MUST_USE enum wr_err wr_request_flatten(struct wr_session *s);
+/* Queues head and held body on the upstream's connection. */
+WR_MUST_USE enum wr_err wr_request_send(struct wr_session *s);
+/* The literal of a scanned path, or the empty span. */
+struct wr_span wr_request_value(const struct wr_request *rq, enum wr_request_path which);
+
+#endif

@@ -1,0 +1,172 @@
+#include "relay/session.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/heap.h"
+#include "relay/relay_priv.h"
+
+#define NEVER UINT32_MAX
+
+static void timer_fire(struct wr_timer *timer) {
+  struct wr_session *s = WR_CONTAINER(timer, struct wr_session, timer);
+  WR_MAGIC_CHECK(s, WR_SESSION_MAGIC);
+  wr_session_mark(s);
+}
+
+/* What a request begins with. */
+static void fields_reset(struct wr_session *s) {
+  s->step = WR_STEP_READ_HEAD;
+  s->dialect = WR_DIALECT_NONE;
+  s->mode = WR_MODE_RAW;
+  s->outcome = WR_OUTCOME_NONE;
+  s->err = s->status = s->upstream_status = s->attempts = 0;
+  s->head_request = s->http10 = s->committed = s->chunked = s->no_body = false;
+  s->source_done = s->clean = s->terminator = s->finish = s->content = false;
+  s->paused = s->active = s->stopping = s->hooked = false;
+  s->keep_alive = true;
+  s->reused = false;
+  s->method = 0;
+  s->peer = NULL;
+  s->open_block = 0;
+  s->route = NULL;
+  s->group = 0;
+  s->tried = 0;
+  s->id = 0;
+  s->started_us = 0;
+  s->first_byte_us = s->first_token_us = NEVER;
+  s->events = s->out_bytes = s->in_bytes = s->copied = 0;
+  for (unsigned i = 0; i < 4; i++) s->usage[i] = -1;
+  memset(s->due, 0, sizeof s->due);
+}
+
+enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_index, struct wr_conn *take_conn) {
+  struct wr_session *s = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *s);
+  if (!s) {
+    wr_conn_abort(take_conn);
+    return WR_E_NOMEM;
+  }
+  s->magic = WR_SESSION_MAGIC;
+  s->relay = relay;
+  s->listen_index = listen_index;
+  s->client = take_conn;
+  wr_task_init(&s->task, wr_session_run);
+  wr_timer_init(&s->timer, timer_fire);
+  wr_stream_init(&s->stream, wr_loop_slabs(relay->loop));
+  wr_reader_init(&s->reader, &s->stream);
+  fields_reset(s);
+  wr_list_init(&s->link);
+  wr_list_push_back(&relay->sessions, &s->link);
+  wr_session_due_step(s, relay->gen->conf->server.client_idle_ms, WR_E_HEAD_TIMEOUT);
+  wr_conn_set_owner(take_conn, &s->task);
+  wr_session_mark(s);
+  return WR_OK;
+}
+
+/* What only one request has. */
+static void request_parts_free(struct wr_session *s) {
+  wr_session_attempt_end(s, false);
+  wr_request_free(s->rq);
+  s->rq = NULL;
+  wr_stream_clear(&s->stream);
+  wr_heap_free(WR_HEAP_RELAY, s->names);
+  s->names = NULL;
+  s->path_len = s->model_len = s->why_len = 0;
+  wr_heap_free(WR_HEAP_RELAY, s->hook);
+  s->hook = NULL;
+  if (s->active) {
+    s->active = false;
+    WR_RELAY_COUNT(s->relay, active, -1);
+    atomic_fetch_sub_explicit(&s->relay->shared->requests, 1, memory_order_relaxed);
+  }
+  if (s->gen) wr_relay_gen_unref(s->gen);
+  s->gen = NULL;
+}
+
+void wr_session_free(struct wr_session *s) {
+  WR_MAGIC_CHECK(s, WR_SESSION_MAGIC);
+  WR_CHECK(!s->running);
+  struct wr_relay *relay = s->relay;
+  if (s->active && s->step != WR_STEP_FINISH) {
+    s->running = true; /* the record is written, and no step runs any more */
+    s->keep_alive = false;
+    if (s->outcome == WR_OUTCOME_NONE) s->outcome = WR_OUTCOME_SHED;
+    s->step = WR_STEP_FINISH;
+    (void)wr_step_finish(s);
+    s->running = false;
+  }
+  request_parts_free(s);
+  wr_reader_fini(&s->reader);
+  wr_stream_fini(&s->stream);
+  wr_timer_clear(&s->timer);
+  wr_loop_unmark(&s->task);
+  if (s->client) wr_conn_close(s->client);
+  wr_list_remove(&s->link);
+  s->magic = 0;
+  wr_heap_free(WR_HEAP_RELAY, s);
+  wr_relay_left(relay);
+}
+
+void wr_session_reset(struct wr_session *s) {
+  WR_MAGIC_CHECK(s, WR_SESSION_MAGIC);
+  request_parts_free(s);
+  fields_reset(s);
+}
+
+uint64_t wr_session_now_ms(const struct wr_session *s) { return wr_loop_now_ms(s->relay->loop); }
+
+void wr_session_due(struct wr_session *s, enum wr_due which, uint64_t delay_ms) {
+  WR_DCHECK((unsigned)which < WR_DUES);
+  s->due[which] = delay_ms ? wr_session_now_ms(s) + delay_ms : 0;
+}
+
+void wr_session_due_step(struct wr_session *s, uint64_t delay_ms, enum wr_err err) {
+  wr_session_due(s, WR_DUE_STEP, delay_ms);
+  s->due_err = (uint8_t)err;
+}
+
+struct wr_slabs *wr_session_slabs(const struct wr_session *s) { return wr_loop_slabs(s->relay->loop); }
+
+void wr_session_mark(struct wr_session *s) { wr_loop_mark(s->relay->loop, &s->task); }
+
+static uint32_t first_set(uint32_t a, uint32_t b) { return a ? a : b; }
+
+struct wr_conf_timeouts wr_session_timeouts(const struct wr_session *s) {
+  struct wr_conf_timeouts r = s->route->timeout;
+  if (s->at) {
+    const struct wr_conf_timeouts *u = &s->at->peer->up->timeout;
+    r.connect_ms = first_set(r.connect_ms, u->connect_ms);
+    r.tls_ms = first_set(r.tls_ms, u->tls_ms);
+    r.first_byte_ms = first_set(r.first_byte_ms, u->first_byte_ms);
+    r.first_token_ms = first_set(r.first_token_ms, u->first_token_ms);
+    r.idle_ms = first_set(r.idle_ms, u->idle_ms);
+    r.total_ms = first_set(r.total_ms, u->total_ms);
+  }
+  return r;
+}
+
+struct wr_span wr_session_path(const struct wr_session *s) { return wr_span_make(s->names, s->path_len); }
+
+struct wr_span wr_session_model(const struct wr_session *s) {
+  return wr_span_make(s->names ? s->names + s->path_len : NULL, s->model_len);
+}
+
+void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span model, struct wr_span why) {
+  struct wr_span old_path = wr_session_path(s), old_model = wr_session_model(s);
+  if (!path.len) path = old_path;
+  if (!model.len) model = old_model;
+  if (path.len > 200) path.len = 200;
+  if (model.len > 128) model.len = 128;
+  if (why.len > 160) why.len = 160;
+  char *names = wr_heap_alloc(WR_HEAP_RELAY, path.len + model.len + why.len + 1);
+  if (!names) return; /* the record goes without */
+  if (path.len) memcpy(names, path.ptr, path.len);
+  if (model.len) memcpy(names + path.len, model.ptr, model.len);
+  if (why.len) memcpy(names + path.len + model.len, why.ptr, why.len);
+  wr_heap_free(WR_HEAP_RELAY, s->names);
+  s->names = names;
+  s->path_len = (uint16_t)path.len;
+  s->model_len = (uint16_t)model.len;
+  s->why_len = (uint16_t)why.len;
+}

@@ -1,0 +1,180 @@
+/* session.h: one client connection and the request that it carries now. Internal to relay/.
+ *
+ * To add a step, start here: name it in enum wr_step, write it in a step_*.c, give it a row in session_fsm.c with the steps that may
+ * follow. A step looks at the connections, does what it can, and returns the next step or WR_STEP_WAIT; helpers never transition. The
+ * driver (session_fsm.c) runs steps until one waits, checks each move, and keeps the last 16. What a step waits for must have a waker: a deadline
+ * of `due`. The client's end is looked for before every turn, in every step.
+ *
+ * Memory: the struct lives as long as the connection; `rq` from a request's first byte until its answer is committed
+ * and its body has gone; `at` while an upstream is being tried. */
+#ifndef WR_RELAY_SESSION_H
+#define WR_RELAY_SESSION_H
+
+#include "mem/viewq.h"
+#include "net/timer.h"
+#include "obs/record.h"
+#include "relay/attempt.h"
+#include "relay/dialect.h"
+#include "relay/relay.h"
+#include "relay/request.h"
+#include "relay/stream.h"
+
+#define WR_SESSION_MAGIC 0x5e55u
+
+enum wr_step {
+  WR_STEP_READ_HEAD,
+  WR_STEP_READ_BODY,
+  WR_STEP_ROUTE,
+  WR_STEP_PICK,
+  WR_STEP_DIAL,
+  WR_STEP_SEND,
+  WR_STEP_WAIT_FIRST_BYTE,
+  WR_STEP_STREAM,
+  WR_STEP_RETRY,
+  WR_STEP_FLUSH,
+  WR_STEP_FINISH,
+  WR_STEPS,
+  WR_STEP_WAIT = WR_STEPS, /* no move: until something marks the task */
+  WR_STEP_GONE             /* the session's memory is gone */
+};
+
+enum wr_due {
+  WR_DUE_STEP,      /* of the step; fails it with due_err */
+  WR_DUE_TOTAL,     /* of the request */
+  WR_DUE_TOKEN,     /* first content */
+  WR_DUE_IDLE,      /* next event */
+  WR_DUE_HEARTBEAT,
+  WR_DUE_SLOW,      /* a client that doesn't read */
+  WR_DUES
+};
+
+enum wr_mode { WR_MODE_RAW, WR_MODE_EVENTS, WR_MODE_LINES };
+
+struct wr_session {
+  uint32_t magic;
+  uint8_t step;               /* enum wr_step */
+  uint8_t trail_at;
+  uint8_t trail[16];          /* the last moves */
+  uint8_t dialect;            /* enum wr_dialect: of the client */
+  uint8_t mode;               /* enum wr_mode: of the answer's body */
+  uint8_t outcome;            /* enum wr_outcome; NONE while it runs */
+  uint8_t due_err;            /* enum wr_err: what WR_DUE_STEP means */
+  uint16_t err;               /* enum wr_err: why the outcome is what it is */
+  uint16_t status;            /* sent to the client, 0: none yet */
+  uint16_t upstream_status;
+  uint16_t attempts;
+  bool head_request : 1;      /* HEAD: the answer has no body */
+  bool http10 : 1;
+  bool keep_alive : 1;        /* the client wants, and we let it */
+  bool committed : 1;         /* the answer's head has been queued for the client */
+  bool chunked : 1;           /* the answer's framing towards the client */
+  bool no_body : 1;           /* the answer has none */
+  bool source_done : 1;       /* nothing more will come into the log */
+  bool clean : 1;             /* and it ended as it should */
+  bool terminator : 1;        /* the dialect's end has been seen */
+  bool finish : 1;            /* a finish reason has been seen */
+  bool content : 1;           /* real content has been seen */
+  bool paused : 1;            /* the upstream read is stopped */
+  bool active : 1;            /* counted as a running request */
+  bool stopping : 1;          /* a policy has ended the stream */
+  bool hooked : 1;            /* some hook ran: `end` must */
+  bool running : 1;
+  bool reused : 1;            /* the last attempt's connection came from the shelf */
+  uint8_t method;             /* enum wr_method of the request */
+  uint32_t listen_index;
+  struct wr_relay *relay;     /* borrowed: outlives its sessions */
+  struct wr_list link;        /* in the relay's list */
+  struct wr_task task;
+  struct wr_timer timer;      /* the earliest of `due` */
+  uint64_t due[WR_DUES];      /* ms of the loop's clock; 0: not set */
+  struct wr_conn *client;     /* owned */
+  struct wr_request *rq;      /* owned */
+  struct wr_attempt *at;      /* owned */
+  struct wr_peer *peer;       /* borrowed: gen's; of the last attempt, for the record */
+  struct wr_relay_gen *gen;   /* ref; NULL between requests */
+  const struct wr_conf_route *route; /* borrowed: gen's; NULL before it is known */
+  struct wr_hook_stream *hook; /* owned; NULL without hooks */
+  char *names;                /* owned: path and model, for the record */
+  uint16_t path_len, model_len, why_len; /* in names, in this order */
+  uint32_t group;             /* index of conf->groups */
+  uint64_t tried;             /* bit a peer */
+  struct wr_stream stream;
+  struct wr_reader reader;
+  uint64_t id;
+  uint64_t started_us;
+  uint32_t first_byte_us, first_token_us; /* from started_us; UINT32_MAX: never */
+  uint32_t open_block;        /* Anthropic: index of the open content block plus one; 0: none */
+  uint32_t progress;          /* low bits of the client's sent bytes when WR_DUE_SLOW was set */
+  uint64_t events;
+  uint64_t out_bytes;         /* of the answer's body */
+  uint64_t in_bytes;          /* of the request's body */
+  uint64_t copied;
+  int64_t usage[4];           /* input, output, cached, reasoning */
+};
+
+/* session.c */
+WR_MUST_USE enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_index, struct wr_conn *take_conn);
+/* Frees all; the client connection is aborted if it is still held. */
+void wr_session_free(struct wr_session *s);
+/* Ready for the next request on the same connection. */
+void wr_session_reset(struct wr_session *s);
+uint64_t wr_session_now_ms(const struct wr_session *s);
+void wr_session_due(struct wr_session *s, enum wr_due which, uint64_t delay_ms); /* 0 clears it */
+void wr_session_due_step(struct wr_session *s, uint64_t delay_ms, enum wr_err err);
+struct wr_slabs *wr_session_slabs(const struct wr_session *s);
+/* The effective value of a deadline: the route's, else the upstream's. */
+struct wr_conf_timeouts wr_session_timeouts(const struct wr_session *s);
+struct wr_span wr_session_path(const struct wr_session *s);
+struct wr_span wr_session_model(const struct wr_session *s);
+/* Keeps path, model and a detail for the record; any may be empty. */
+void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span model, struct wr_span why);
+void wr_session_mark(struct wr_session *s);
+
+/* session_fsm.c */
+void wr_session_run(struct wr_task *task);
+const char *wr_step_name(enum wr_step step);
+
+/* The steps. */
+enum wr_step wr_step_read_head(struct wr_session *s);
+enum wr_step wr_step_read_body(struct wr_session *s);
+enum wr_step wr_step_route(struct wr_session *s);
+enum wr_step wr_step_pick(struct wr_session *s);
+enum wr_step wr_step_dial(struct wr_session *s);
+enum wr_step wr_step_send(struct wr_session *s);
+enum wr_step wr_step_wait_first_byte(struct wr_session *s);
+enum wr_step wr_step_stream(struct wr_session *s);
+enum wr_step wr_step_retry(struct wr_session *s);
+enum wr_step wr_step_flush(struct wr_session *s);
+enum wr_step wr_step_finish(struct wr_session *s);
+
+/* fail.c: what ends a request other than well. Each returns the step that follows. */
+/* An error of the client's request, or of weir: an answer in the dialect if none has begun, else the stream's end. */
+enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_span why);
+/* The same with a status and text of its own (policy). */
+enum wr_step wr_session_refuse(struct wr_session *s, unsigned status, struct wr_span text,
+                               const struct wr_verdict *headers);
+/* A whole answer made here. */
+enum wr_step wr_session_answer(struct wr_session *s, struct wr_span text, bool stream);
+/* The attempt failed; before the commit point it may be tried elsewhere. */
+enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, struct wr_span why);
+/* The client is gone. */
+enum wr_step wr_session_client_gone(struct wr_session *s);
+/* A policy ends a stream that runs, legally. */
+void wr_session_stop(struct wr_session *s, struct wr_span reason);
+/* Ends the attempt: its connection goes to the shelf if `reusable`, else away. */
+void wr_session_attempt_end(struct wr_session *s, bool reusable);
+
+/* encode.c */
+/* Queues the answer's head; the log may flow to the client from now on. */
+WR_MUST_USE enum wr_err wr_session_commit(struct wr_session *s);
+/* Moves frames from the log to the client's connection, as much as fits, and sends. */
+WR_MUST_USE enum wr_err wr_session_drain_log(struct wr_session *s);
+/* Bytes on their way to the client. */
+size_t wr_session_queued(const struct wr_session *s);
+
+/* pump.c */
+/* Takes what the upstream has sent, as far as the client keeps up. WR_OK: more may come. WR_E_END: the body has ended as it
+ * should. Others: the attempt has failed. */
+WR_MUST_USE enum wr_err wr_pump_run(struct wr_session *s);
+
+#endif

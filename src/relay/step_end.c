@@ -1,0 +1,109 @@
+/* FLUSH and FINISH: the last bytes leave, the exchange is recorded, the connection goes on or ends. */
+#include <time.h>
+
+#include "base/check.h"
+#include "base/heap.h"
+#include "relay/relay_priv.h"
+#include "relay/session.h"
+#include "wire/http1_write.h"
+
+#define FLUSH_MS 30000u
+
+enum wr_step wr_step_flush(struct wr_session *s) {
+  WR_CHECK(s->source_done && s->at == NULL);
+  if (wr_session_drain_log(s) != WR_OK) return wr_session_client_gone(s);
+  if (wr_reader_left(&s->reader) == 0 && s->clean) {
+    s->clean = false; /* the end is written once */
+    struct wr_view end = wr_view_static(WR_HTTP1_LAST_CHUNK);
+    if (s->chunked && wr_conn_write(s->client, &end) != WR_OK) return wr_session_client_gone(s);
+    if (wr_conn_flush(s->client) != WR_OK) return wr_session_client_gone(s);
+  }
+  if (wr_reader_left(&s->reader) == 0 && wr_conn_unsent_bytes(s->client) == 0) return WR_STEP_FINISH;
+  uint32_t sent = (uint32_t)wr_conn_bytes_out(s->client);
+  if (!s->due[WR_DUE_STEP] || sent != s->progress) wr_session_due_step(s, FLUSH_MS, WR_E_CLIENT_SLOW);
+  s->progress = sent;
+  return WR_STEP_WAIT;
+}
+
+static struct wr_span provider_of(const struct wr_conf_upstream *up) {
+  switch (up->kind) {
+    case WR_KIND_OPENAI: return WR_SPAN("openai");
+    case WR_KIND_ANTHROPIC: return WR_SPAN("anthropic");
+    case WR_KIND_OLLAMA: return WR_SPAN("ollama");
+    case WR_KIND_MOCK: return WR_SPAN("weir.mock");
+    case WR_KIND_OPENAI_COMPATIBLE:
+    case WR_KIND_SSE:
+    case WR_KINDS: break;
+  }
+  return wr_span_str(up->name);
+}
+
+static uint64_t unix_us(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+static int64_t since(uint32_t us) { return us == UINT32_MAX ? -1 : (int64_t)us; }
+
+static void record(struct wr_session *s) {
+  char addr[128];
+  struct wr_record r = {
+    .kind = WR_RECORD_REQUEST,
+    .streamed = s->mode != WR_MODE_RAW,
+    .reused = s->reused,
+    .status = s->status,
+    .upstream_status = s->upstream_status,
+    .attempts = s->attempts,
+    .err = (enum wr_err)s->err,
+    .id = s->id,
+    .duration_us = wr_loop_now_us(s->relay->loop) - s->started_us,
+    .first_byte_us = since(s->first_byte_us),
+    .first_token_us = since(s->first_token_us),
+    .events = s->events,
+    .bytes_in = s->in_bytes,
+    .bytes_out = s->out_bytes,
+    .copied_bytes = s->copied,
+    .input_tokens = s->usage[0],
+    .output_tokens = s->usage[1],
+    .cached_tokens = s->usage[2],
+    .reasoning_tokens = s->usage[3],
+    .client = wr_span_str(wr_addr_format(wr_conn_peer(s->client), addr, sizeof addr)),
+    .method = wr_method_name((enum wr_method)s->method),
+    .path = wr_session_path(s),
+    .route = wr_span_str(s->route ? s->route->name : ""),
+    .key = wr_span_str(s->hook && s->hook->key ? s->hook->key->name : ""),
+    .model = wr_session_model(s),
+    .upstream = wr_span_str(s->peer ? s->peer->up->name : ""),
+    .peer = wr_span_str(s->peer ? wr_peer_authority(s->peer) : ""),
+    .outcome = wr_span_str(wr_outcome_name((enum wr_outcome)s->outcome)),
+    .operation = wr_dialect_operation(wr_session_path(s)),
+    .provider = s->peer ? provider_of(s->peer->up) : WR_SPAN(""),
+    .why = wr_span_make(s->names ? s->names + s->path_len + s->model_len : NULL, s->why_len),
+  };
+  r.started_unix_us = unix_us() - r.duration_us;
+  if (s->relay->record) s->relay->record(s->relay->record_ctx, &r);
+}
+
+/* Counts and tells of a request that is over. */
+static void conclude(struct wr_session *s) {
+  if (s->outcome == WR_OUTCOME_NONE) s->outcome = WR_OUTCOME_COMPLETE;
+  WR_RELAY_COUNT(s->relay, outcomes[s->outcome], 1);
+  if (s->hooked && s->gen->hooks->end)
+    s->gen->hooks->end(s->gen->hooks->ctx, s->hook, (enum wr_outcome)s->outcome);
+  s->hooked = false;
+  record(s);
+}
+
+enum wr_step wr_step_finish(struct wr_session *s) {
+  if (!s->active) return WR_STEP_GONE; /* an idle connection, nothing was asked */
+  wr_session_attempt_end(s, false);
+  bool body_left = s->rq && !s->rq->body_done;
+  bool go_on = s->keep_alive && !body_left && !s->relay->draining && s->outcome != WR_OUTCOME_CLIENT_GONE &&
+               wr_conn_state(s->client) == WR_CONN_OPEN && !wr_conn_got_eof(s->client);
+  conclude(s);
+  wr_session_reset(s);
+  if (!go_on) return WR_STEP_GONE;
+  wr_session_due_step(s, s->relay->gen->conf->server.client_idle_ms, WR_E_HEAD_TIMEOUT);
+  return WR_STEP_READ_HEAD;
+}

@@ -1,0 +1,143 @@
+/* ROUTE: who may ask, what the policy says, and where the request goes. */
+#include <string.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/heap.h"
+#include "net/digest.h"
+#include "relay/relay_priv.h"
+#include "relay/session.h"
+#include "wire/http1_parse.h"
+
+static struct wr_span none(void) { return wr_span_make(NULL, 0); }
+
+/* The client's key: `Authorization: Bearer …`, `x-api-key` or `api-key`. */
+static struct wr_span credential(const struct wr_head *h, const char *base) {
+  struct wr_span v = wr_head_value(h, base, WR_FIELD_AUTHORIZATION);
+  struct wr_span bearer = WR_SPAN("bearer ");
+  if (v.len > bearer.len && wr_span_ieq(wr_span_sub(v, 0, bearer.len), bearer))
+    return wr_span_trim(wr_span_sub(v, bearer.len, v.len - bearer.len));
+  v = wr_head_value(h, base, WR_FIELD_X_API_KEY);
+  return v.len ? v : wr_head_value(h, base, WR_FIELD_API_KEY);
+}
+
+/* Every key is compared, each in constant time. */
+static const struct wr_conf_key *key_find(const struct wr_conf *conf, struct wr_span text) {
+  uint8_t digest[32];
+  const struct wr_conf_key *found = NULL;
+  if (text.len == 0) return NULL;
+  wr_digest_sha256(text, digest);
+  for (size_t i = 0; i < conf->key_count; i++)
+    if (wr_digest_equal(digest, conf->keys[i].sha256)) found = &conf->keys[i];
+  return found;
+}
+
+static char *decode(struct wr_span raw) {
+  char text[256];
+  struct wr_buf buf;
+  wr_buf_init(&buf, text, sizeof text);
+  if (raw.len < 2 || raw.ptr[0] != '"' || wr_json_string_decode(raw, &buf) != WR_OK) return NULL;
+  return wr_heap_strndup(WR_HEAP_RELAY, text, buf.len);
+}
+
+static void read_fields(struct wr_session *s) {
+  struct wr_request *rq = s->rq;
+  char *model = decode(wr_request_value(rq, WR_RQ_MODEL));
+  if (model) wr_session_name(s, none(), wr_span_str(model), none());
+  wr_heap_free(WR_HEAP_RELAY, model);
+  struct wr_span stream = wr_request_value(rq, WR_RQ_STREAM);
+  if (wr_span_eq(stream, WR_SPAN("true"))) rq->stream = 1;
+  if (wr_span_eq(stream, WR_SPAN("false"))) rq->stream = 0;
+  for (int i = WR_RQ_MAX_TOKENS; i <= WR_RQ_MAX_OUTPUT_TOKENS; i++) {
+    uint64_t n = 0;
+    if (wr_json_u64(wr_request_value(rq, (enum wr_request_path)i), &n) == WR_OK && n <= INT64_MAX)
+      rq->max_tokens = (int64_t)n;
+  }
+}
+
+static struct wr_span header(const struct wr_hook_request *rq, struct wr_span name) {
+  const struct wr_session *s = rq->head;
+  const char *base = s->rq->head.head.ptr;
+  const struct wr_field *f = wr_head_find_name(&s->relay->head, base, name, NULL);
+  return f ? wr_span_at(base, f->value) : none();
+}
+
+static void hook_request(struct wr_session *s, const struct wr_head *h, struct wr_verdict *out) {
+  struct wr_request *rq = s->rq;
+  const char *base = rq->head.head.ptr;
+  const struct wr_view *first = wr_viewq_peek(&rq->body, 0);
+  struct wr_hook_request in = {
+    .method = wr_span_at(base, h->method_text),
+    .path = wr_span_at(base, h->path),
+    .query = wr_span_at(base, h->query),
+    .model = wr_session_model(s),
+    .stream = rq->stream,
+    .max_tokens = rq->max_tokens,
+    .body_bytes = (int64_t)(rq->length_known ? rq->content_length : s->in_bytes),
+    .body = first ? *first : WR_VIEW_NONE,
+    .body_complete = rq->body_done,
+    .header = header,
+    .head = s,
+  };
+  in.prompt_tokens = in.body_bytes / 4;
+  s->hooked = true;
+  s->gen->hooks->request(s->gen->hooks->ctx, s->hook, &in, out);
+}
+
+static enum wr_err hook_make(struct wr_session *s, const struct wr_conf_key *key) {
+  s->hook = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *s->hook);
+  if (!s->hook) return WR_E_NOMEM;
+  s->hook->id = s->id;
+  s->hook->route = s->route;
+  s->hook->key = key;
+  s->hook->model = wr_session_model(s);
+  s->hook->upstream = "";
+  s->hook->started_us = s->started_us;
+  s->hook->now_us = wr_loop_now_us(s->relay->loop);
+  s->hook->usage = (struct wr_usage){ -1, -1, -1, -1 };
+  return WR_OK;
+}
+
+/* What the verdict changes. */
+static enum wr_step apply(struct wr_session *s, const struct wr_verdict *v) {
+  struct wr_request *rq = s->rq;
+  if (v->kind == WR_VERDICT_REJECT) return wr_session_refuse(s, v->status, v->text, v);
+  if (v->kind == WR_VERDICT_ANSWER) return wr_session_answer(s, v->text, rq->stream == 1);
+  if (v->kind != WR_VERDICT_ROUTE) return WR_STEP_PICK;
+  if (!WR_EXPECT(v->group < s->gen->conf->group_count)) return wr_session_fail(s, WR_E_POLICY_ERROR, none());
+  s->group = v->group;
+  if (v->model.len) {
+    wr_heap_free(WR_HEAP_RELAY, rq->model);
+    rq->model = wr_heap_strndup(WR_HEAP_RELAY, v->model.ptr, v->model.len);
+    if (!rq->model) return wr_session_fail(s, WR_E_NOMEM, none());
+    wr_session_name(s, none(), v->model, none());
+    if (s->hook) s->hook->model = wr_session_model(s);
+  }
+  if (v->max_tokens >= 0 && (rq->cap_tokens < 0 || v->max_tokens < rq->cap_tokens)) rq->cap_tokens = v->max_tokens;
+  if (v->deadline_ms > 0) wr_session_due(s, WR_DUE_TOTAL, (uint64_t)v->deadline_ms);
+  return WR_STEP_PICK;
+}
+
+enum wr_step wr_step_route(struct wr_session *s) {
+  struct wr_head *h = &s->relay->head;
+  const char *base = s->rq->head.head.ptr;
+  wr_session_due_step(s, 0, WR_OK);
+  /* The scratch may have served another session since READ_HEAD. */
+  enum wr_err err = wr_http1_parse_request(wr_view_span(&s->rq->head.head), NULL, h);
+  if (!WR_EXPECT(err == WR_OK)) return wr_session_fail(s, WR_E_INTERNAL, none());
+  read_fields(s);
+  const struct wr_conf_key *key = NULL;
+  if (s->gen->conf->keys_declared) key = key_find(s->gen->conf, credential(h, base));
+  if (s->route->keys_required && !key) return wr_session_fail(s, WR_E_UNAUTHORIZED, none());
+  if (s->route->output_tokens) s->rq->cap_tokens = s->route->output_tokens;
+  s->group = s->route->to;
+  if (!s->gen->hooks || !s->route->hooks) return WR_STEP_PICK;
+  err = hook_make(s, key);
+  if (err == WR_OK && s->route->hooks & WR_HOOK_REQUEST) err = wr_request_flatten(s);
+  if (err != WR_OK) return wr_session_fail(s, err, none());
+  if (!(s->route->hooks & WR_HOOK_REQUEST)) return WR_STEP_PICK;
+  struct wr_verdict v = { .kind = WR_VERDICT_DEFAULT, .max_tokens = -1, .deadline_ms = -1 };
+  hook_request(s, h, &v);
+  return apply(s, &v);
+}

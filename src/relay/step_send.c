@@ -1,0 +1,221 @@
+/* SEND and WAIT_FIRST_BYTE: the request goes out, the answer's head comes in. */
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/heap.h"
+#include "relay/relay_priv.h"
+#include "relay/reply.h"
+#include "relay/session.h"
+#include "wire/http1_parse.h"
+#include "wire/http1_write.h"
+
+#define HEAD_BYTES 16384u
+/* Body bytes on their way to the upstream before the client's connection has to wait. */
+#define SEND_WINDOW_BYTES 131072u
+
+static struct wr_span none(void) { return wr_span_make(NULL, 0); }
+
+/* No second attempt will need the request any more. */
+static void request_forget(struct wr_session *s) {
+  wr_headbuf_fini(&s->rq->head);
+  wr_viewq_fini(&s->rq->body);
+  wr_viewq_init(&s->rq->body);
+}
+
+/* Is another attempt possible once this one has been sent? Else nothing needs to be kept for it. */
+static bool may_retry(const struct wr_session *s) {
+  return !s->rq->streaming && (s->at->reused || s->gen->conf->groups[s->group].attempts > s->attempts);
+}
+
+static enum wr_err put_chunk(struct wr_session *s, struct wr_view *take_v) {
+  char head[WR_HTTP1_CHUNK_HEAD_BYTES];
+  struct wr_view end = wr_view_static(WR_HTTP1_CRLF);
+  struct wr_conn *up = s->at->conn;
+  enum wr_err err = wr_conn_write_copy(up, wr_span_make(head, wr_http1_chunk_head(head, take_v->len)));
+  if (err != WR_OK) {
+    wr_view_drop(take_v);
+    return err;
+  }
+  err = wr_conn_write(up, take_v);
+  return err == WR_OK ? wr_conn_write(up, &end) : err;
+}
+
+/* Moves body bytes from the client to the upstream as far as the window allows. WR_OK: more will come. */
+static enum wr_err send_more(struct wr_session *s) {
+  struct wr_request *rq = s->rq;
+  bool chunked = !rq->length_known;
+  for (;;) {
+    struct wr_view v;
+    while (wr_viewq_shift(&rq->body, &v)) {
+      enum wr_err err = chunked ? put_chunk(s, &v) : wr_conn_write(s->at->conn, &v);
+      if (err != WR_OK) return err;
+    }
+    if (rq->body_done) break;
+    if (wr_conn_unsent_bytes(s->at->conn) >= SEND_WINDOW_BYTES) return WR_OK;
+    enum wr_err err = wr_request_read_body(s, SEND_WINDOW_BYTES / 2);
+    if (err != WR_OK && err != WR_E_END) return err;
+    if (rq->body.bytes == 0 && !rq->body_done) return WR_OK;
+  }
+  struct wr_view last = wr_view_static(WR_HTTP1_LAST_CHUNK);
+  if (chunked) {
+    enum wr_err err = wr_conn_write(s->at->conn, &last);
+    if (err != WR_OK) return err;
+  }
+  return WR_E_END;
+}
+
+static enum wr_step sent(struct wr_session *s) {
+  wr_session_due_step(s, wr_session_timeouts(s).first_byte_ms, WR_E_FIRST_BYTE_TIMEOUT);
+  if (!may_retry(s)) request_forget(s);
+  return WR_STEP_WAIT_FIRST_BYTE;
+}
+
+enum wr_step wr_step_send(struct wr_session *s) {
+  struct wr_request *rq = s->rq;
+  struct wr_conn *up = s->at->conn;
+  if (!rq->head_sent) {
+    enum wr_err err = wr_request_send(s);
+    if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
+    rq->head_sent = true;
+    if (!rq->body_done) {
+      rq->streaming = true;
+      wr_viewq_fini(&rq->body);
+      wr_viewq_init(&rq->body);
+      wr_session_due_step(s, s->route->body_timeout_ms, WR_E_BODY_TIMEOUT);
+    }
+  }
+  if (wr_conn_state(up) == WR_CONN_FAILED)
+    return wr_session_attempt_failed(s, wr_conn_err(up), wr_span_str(wr_conn_why(up)));
+  if (rq->streaming && !rq->body_done) {
+    uint64_t before = s->in_bytes;
+    enum wr_err err = send_more(s);
+    if (err != WR_OK && err != WR_E_END) {
+      if (err == WR_E_RESET || err == WR_E_IO) return wr_session_attempt_failed(s, err, none());
+      s->keep_alive = false;
+      return wr_session_fail(s, err, none());
+    }
+    if (s->in_bytes != before) wr_session_due_step(s, s->route->body_timeout_ms, WR_E_BODY_TIMEOUT);
+  }
+  enum wr_err err = wr_conn_flush(up);
+  if (err != WR_OK) return wr_session_attempt_failed(s, err, wr_span_str(wr_conn_why(up)));
+  if (rq->body_done) return sent(s);
+  /* An upstream that answers before it has read all says no; what is left of the body is of no use to it. */
+  if (wr_conn_input_bytes(up) > 0 || wr_conn_got_eof(up)) {
+    s->keep_alive = false;
+    return sent(s);
+  }
+  return WR_STEP_WAIT;
+}
+
+static bool is_type(struct wr_span value, struct wr_span type) {
+  return value.len >= type.len && wr_span_ieq(wr_span_sub(value, 0, type.len), type);
+}
+
+static enum wr_mode mode_of(const struct wr_session *s, const struct wr_head *h, const char *base) {
+  struct wr_span type = wr_head_value(h, base, WR_FIELD_CONTENT_TYPE);
+  if (h->status < 200 || h->status > 299 || s->no_body) return WR_MODE_RAW;
+  if (is_type(type, WR_SPAN("text/event-stream"))) return WR_MODE_EVENTS;
+  if (is_type(type, WR_SPAN("application/x-ndjson"))) return WR_MODE_LINES;
+  return WR_MODE_RAW;
+}
+
+/* Fields of the upstream that don't pass. */
+static bool is_dropped(const struct wr_head *h, const char *base, const struct wr_field *f) {
+  return wr_head_is_hop_by_hop(h, base, f) || wr_head_is_rewritten(f) || f->id == WR_FIELD_ALT_SVC;
+}
+
+static enum wr_err put_framing(struct wr_session *s, const struct wr_head *h, struct wr_buf *out) {
+  s->chunked = false;
+  if (s->no_body && h->status != 304 && !s->head_request) return WR_OK;
+  if (s->mode == WR_MODE_RAW && h->framing == WR_FRAMING_LENGTH)
+    return wr_http1_put_field_u64(out, WR_SPAN("content-length"), h->content_length);
+  if (s->no_body)
+    return h->content_length ? wr_http1_put_field_u64(out, WR_SPAN("content-length"), h->content_length) : WR_OK;
+  if (s->http10) {
+    s->keep_alive = false;
+    return WR_OK;
+  }
+  s->chunked = true;
+  return wr_http1_put_field(out, WR_SPAN("transfer-encoding"), WR_SPAN("chunked"));
+}
+
+/* The head for the client, written into a block that waits for the commit point. */
+static enum wr_err write_answer_head(struct wr_session *s, const struct wr_head *h, const char *base) {
+  char *room = wr_relay_scratch(s->relay, HEAD_BYTES * 2);
+  if (!room) return WR_E_NOMEM;
+  struct wr_buf out;
+  wr_buf_init(&out, room, HEAD_BYTES * 2);
+  enum wr_err err = wr_http1_put_status(&out, h->status, wr_span_at(base, h->reason));
+  for (size_t i = 0; err == WR_OK && i < h->field_count; i++) {
+    const struct wr_field *f = &h->fields[i];
+    if (!is_dropped(h, base, f))
+      err = wr_http1_put_field(&out, wr_span_at(base, f->name), wr_span_at(base, f->value));
+  }
+  if (err == WR_OK) err = put_framing(s, h, &out);
+  if (s->relay->draining) s->keep_alive = false;
+  if (err == WR_OK && !s->keep_alive) err = wr_http1_put_field(&out, WR_SPAN("connection"), WR_SPAN("close"));
+  if (err == WR_OK && s->keep_alive && s->http10)
+    err = wr_http1_put_field(&out, WR_SPAN("connection"), WR_SPAN("keep-alive"));
+  if (err == WR_OK) err = wr_http1_put_end(&out);
+  if (err != WR_OK) return err == WR_E_ARG ? WR_E_UPSTREAM_SYNTAX : err;
+  if (out.len > wr_slabs_max_block(wr_session_slabs(s))) return WR_E_UPSTREAM_SYNTAX;
+  struct wr_block *b = wr_slabs_alloc(wr_session_slabs(s), out.len, WR_CHARGE_CLIENT);
+  if (!b) return WR_E_POOL_FULL;
+  memcpy(b->data, out.ptr, out.len);
+  s->at->answer_head = wr_view_take(b, 0, out.len);
+  return WR_OK;
+}
+
+static enum wr_err encoding_check(const struct wr_session *s, const struct wr_head *h, const char *base) {
+  struct wr_span v = wr_head_value(h, base, WR_FIELD_CONTENT_ENCODING);
+  if (s->mode == WR_MODE_RAW || v.len == 0 || wr_span_ieq(v, WR_SPAN("identity"))) return WR_OK;
+  return WR_E_ENCODING;
+}
+
+static enum wr_step answered(struct wr_session *s, const struct wr_head *h, const char *base) {
+  struct wr_attempt *at = s->at;
+  s->upstream_status = h->status;
+  s->first_byte_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);
+  at->keep_alive = h->keep_alive && s->rq->body_done;
+  s->no_body = h->framing == WR_FRAMING_NONE;
+  wr_http1_body_init(&at->body, (enum wr_framing)h->framing, h->content_length);
+  s->mode = (uint8_t)mode_of(s, h, base);
+  enum wr_err err = encoding_check(s, h, base);
+  if (err == WR_OK) err = write_answer_head(s, h, base);
+  wr_headbuf_fini(&at->head);
+  if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
+  wr_session_due_step(s, 0, WR_OK);
+  struct wr_conf_timeouts t = wr_session_timeouts(s);
+  wr_session_due(s, WR_DUE_IDLE, t.idle_ms);
+  if (s->mode == WR_MODE_EVENTS) {
+    wr_sse_init(&at->cut.sse, s->route->event_bytes);
+    wr_session_due(s, WR_DUE_TOKEN, t.first_token_ms);
+    wr_session_due(s, WR_DUE_HEARTBEAT, s->route->heartbeat_ms);
+  } else if (s->mode == WR_MODE_LINES) {
+    wr_ndjson_init(&at->cut.lines, s->route->event_bytes);
+    wr_session_due(s, WR_DUE_TOKEN, t.first_token_ms);
+  }
+  return WR_STEP_STREAM;
+}
+
+enum wr_step wr_step_wait_first_byte(struct wr_session *s) {
+  struct wr_attempt *at = s->at;
+  for (;;) {
+    if (wr_conn_input_bytes(at->conn) > 0) at->answered = true;
+    enum wr_err err = wr_headbuf_read(&at->head, at->conn, HEAD_BYTES, false);
+    if (err == WR_E_AGAIN) break;
+    const char *base = at->head.head.ptr;
+    struct wr_head *h = &s->relay->head;
+    if (err == WR_OK)
+      err = wr_http1_parse_response(wr_view_span(&at->head.head), (enum wr_method)s->rq->method, NULL, h);
+    if (err == WR_OK && h->status == 101) err = WR_E_UPSTREAM_SYNTAX;
+    if (err != WR_OK) return wr_session_attempt_failed(s, wr_http1_as_upstream(err), none());
+    if (h->status >= 200) return answered(s, h, base);
+    wr_headbuf_fini(&at->head); /* 1xx says nothing that we need */
+  }
+  if (wr_conn_state(at->conn) == WR_CONN_FAILED)
+    return wr_session_attempt_failed(s, wr_conn_err(at->conn), wr_span_str(wr_conn_why(at->conn)));
+  if (wr_conn_got_eof(at->conn)) return wr_session_attempt_failed(s, WR_E_RESET, none());
+  return WR_STEP_WAIT;
+}
