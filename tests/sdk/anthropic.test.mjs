@@ -12,9 +12,11 @@ const tools = [{
 }];
 const thinking = { type: 'enabled', budget_tokens: 1024 };
 
-async function readStream(options, more = {}) {
+const blank = () => ({ text: '', thoughts: '', args: '', tool: null, stop: null, usage: null, last: null });
+
+// Fills `seen` as events arrive, so that a caller knows what came before an error.
+async function readStream(options, more = {}, seen = blank()) {
   const stream = await c.anthropic.messages.create({ ...c.messagesBody, stream: true, ...more }, options);
-  const seen = { text: '', thoughts: '', args: '', tool: null, stop: null, usage: null, last: null };
   for await (const event of stream) {
     seen.last = event.type;
     if (event.type === 'content_block_start' && event.content_block.type === 'tool_use') {
@@ -77,10 +79,21 @@ describe('anthropic messages', () => {
     assert.equal(cut.last, 'message_stop');
   });
 
-  for (const fault of [...c.STREAM_FAULTS, ...c.EARLY_FAULTS]) {
-    it(`reports ${fault}`, async () => {
-      await c.assertFails(fault, async () => (await readStream(c.faultHeaders(fault))).text);
+  for (const fault of c.STREAM_FAULTS) {
+    it(`reports ${fault} behind some of the answer`, async () => {
+      const seen = blank();
+      await c.assertFails(fault, () => readStream(c.faultHeaders(fault), {}, seen));
+      assert.ok(seen.text.length > 0, 'nothing of the answer came before the error');
     });
+  }
+
+  for (const fault of c.EARLY_FAULTS) {
+    it(`reports ${fault} as a status`, async () => {
+      c.assertUpstreamStatus(await c.assertFails(fault, () => readStream(c.faultHeaders(fault))));
+    });
+  }
+
+  for (const fault of [...c.STREAM_FAULTS, ...c.EARLY_FAULTS]) {
     it(`reports ${fault} from the stream helper`, async () => {
       await c.assertFails(fault, () => c.anthropic.messages.stream(c.messagesBody, c.faultHeaders(fault)).finalText());
     });
@@ -101,6 +114,6 @@ describe('anthropic messages', () => {
 
   it('reports 500 as a server error', async () => {
     const error = await c.assertFails('500', () => readStream(c.faultHeaders('status:500')));
-    assert.ok(error.status >= 500 && error.status <= 504, `status ${error.status}`);
+    c.assertUpstreamStatus(error);
   });
 });

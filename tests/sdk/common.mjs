@@ -25,26 +25,36 @@ export const responsesBody = { model: 'test-model', input: question };
 export const messagesBody = { model: 'test-model', max_tokens: 4096, messages: [{ role: 'user', content: question }] };
 
 // What the mock does to a stream that has begun; each must reach the caller as an error.
-export const STREAM_FAULTS = ['stall@5', 'reset@5', 'cut@5', 'truncate@5', 'bad-chunk@5', 'bad-json@5', 'error@5'];
+export const STREAM_FAULTS =
+  ['stall@12', 'reset@12', 'cut@12', 'truncate@12', 'bad-chunk@12', 'bad-json@12', 'error@12'];
 // The same before any content: nothing of the answer was seen, and still it may not look like an empty success.
-export const EARLY_FAULTS = ['stall@0', 'reset@0', 'cut@0', 'truncate@0', 'bad-chunk@0', 'close', 'garbage', 'both-lengths'];
+export const EARLY_FAULTS =
+  ['stall@0', 'reset@0', 'cut@0', 'truncate@0', 'bad-chunk@0', 'close', 'garbage', 'both-lengths'];
 export const WHOLE_FAULTS = ['close', 'garbage', 'both-lengths', 'early-end'];
 
 export function faultHeaders(fault) {
   return ask({ 'x-mock-fault': fault });
 }
 
-// The call must be refused or its stream must throw. `read` returns the text that arrived before.
+// The call must be refused or its stream must throw; what it returned would be half an answer taken for a success.
 export async function assertFails(what, read) {
   let text;
   try {
     text = await read();
   } catch (error) {
     // A mistake of the test's own is no proof.
-    assert.ok(!(error instanceof assert.AssertionError) && !(error instanceof ReferenceError), String(error.stack));
+    assert.ok(!(error instanceof assert.AssertionError), String(error.stack));
+    assert.ok(!(error instanceof ReferenceError), String(error.stack));
+    // Nor is a weir that is not there, or one that went down under the fault.
+    for (let e = error; e; e = e.cause) assert.notEqual(e.code, 'ECONNREFUSED', 'no weir answers');
     return error;
   }
   assert.fail(`${what}: reported as a success with ${JSON.stringify(text)}`);
+}
+
+// Before the commit point a failure of the upstream still has a true HTTP status.
+export function assertUpstreamStatus(error) {
+  assert.ok(error.status >= 500 && error.status <= 504, `expected 500 to 504, got ${error.status}: ${error.message}`);
 }
 
 export function assertStatus(error, status) {

@@ -12,9 +12,11 @@ const tools = [{
     parameters: { type: 'object', properties: { river: { type: 'string' } }, required: ['river'] } },
 }];
 
-async function readStream(options, more = {}) {
+const blank = () => ({ text: '', chunks: 0, finish: null, usage: null, name: null, args: '' });
+
+// Fills `seen` as events arrive, so that a caller knows what came before an error.
+async function readStream(options, more = {}, seen = blank()) {
   const stream = await c.openai.chat.completions.create({ ...c.chatBody, stream: true, ...more }, options);
-  const seen = { text: '', chunks: 0, finish: null, usage: null, name: null, args: '' };
   for await (const chunk of stream) {
     seen.chunks++;
     if (chunk.usage) seen.usage = chunk.usage;
@@ -101,9 +103,17 @@ describe('openai chat', () => {
     assert.equal(seen.finish, 'stop');
   });
 
-  for (const fault of [...c.STREAM_FAULTS, ...c.EARLY_FAULTS]) {
-    it(`reports ${fault}`, async () => {
-      await c.assertFails(fault, async () => (await readStream(c.faultHeaders(fault))).text);
+  for (const fault of c.STREAM_FAULTS) {
+    it(`reports ${fault} behind some of the answer`, async () => {
+      const seen = blank();
+      await c.assertFails(fault, () => readStream(c.faultHeaders(fault), {}, seen));
+      assert.ok(seen.text.length > 0, 'nothing of the answer came before the error');
+    });
+  }
+
+  for (const fault of c.EARLY_FAULTS) {
+    it(`reports ${fault} as a status`, async () => {
+      c.assertUpstreamStatus(await c.assertFails(fault, () => readStream(c.faultHeaders(fault))));
     });
   }
 
@@ -133,6 +143,6 @@ describe('openai chat', () => {
 
   it('reports 500 as a server error', async () => {
     const error = await c.assertFails('500', () => readStream(c.faultHeaders('status:500')));
-    assert.ok(error.status >= 500 && error.status <= 504, `status ${error.status}`);
+    c.assertUpstreamStatus(error);
   });
 });

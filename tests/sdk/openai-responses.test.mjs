@@ -11,9 +11,11 @@ const tools = [{
   parameters: { type: 'object', properties: { river: { type: 'string' } }, required: ['river'] },
 }];
 
-async function readStream(options, more = {}) {
+const blank = () => ({ text: '', args: '', last: null, sequence: -1, response: null });
+
+// Fills `seen` as events arrive, so that a caller knows what came before an error.
+async function readStream(options, more = {}, seen = blank()) {
   const stream = await c.openai.responses.create({ ...c.responsesBody, stream: true, ...more }, options);
-  const seen = { text: '', args: '', last: null, sequence: -1, response: null };
   for await (const event of stream) {
     if (typeof event.sequence_number === 'number') {
       assert.ok(event.sequence_number > seen.sequence, 'events in their order');
@@ -64,9 +66,17 @@ describe('openai responses', () => {
     assert.equal(cut.last, 'response.completed');
   });
 
-  for (const fault of [...c.STREAM_FAULTS, ...c.EARLY_FAULTS]) {
-    it(`reports ${fault}`, async () => {
-      await c.assertFails(fault, async () => (await readStream(c.faultHeaders(fault))).text);
+  for (const fault of c.STREAM_FAULTS) {
+    it(`reports ${fault} behind some of the answer`, async () => {
+      const seen = blank();
+      await c.assertFails(fault, () => readStream(c.faultHeaders(fault), {}, seen));
+      assert.ok(seen.text.length > 0, 'nothing of the answer came before the error');
+    });
+  }
+
+  for (const fault of c.EARLY_FAULTS) {
+    it(`reports ${fault} as a status`, async () => {
+      c.assertUpstreamStatus(await c.assertFails(fault, () => readStream(c.faultHeaders(fault))));
     });
   }
 
@@ -85,6 +95,6 @@ describe('openai responses', () => {
 
   it('reports 500 as a server error', async () => {
     const error = await c.assertFails('500', () => readStream(c.faultHeaders('status:500')));
-    assert.ok(error.status >= 500 && error.status <= 504, `status ${error.status}`);
+    c.assertUpstreamStatus(error);
   });
 });
