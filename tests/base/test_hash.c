@@ -59,6 +59,16 @@ static void random_numbers(void **state) {
   assert_true(wr_rand_u64(&b) != wr_rand_u64(&c));
 }
 
+/* The first numbers of the published generator from the state 1, 2, 3, 4. */
+static void the_generator_is_xoshiro(void **state) {
+  (void)state;
+  struct wr_rand r = { { 1, 2, 3, 4 } };
+  assert_true(wr_rand_u64(&r) == 11520);
+  assert_true(wr_rand_u64(&r) == 0);
+  assert_true(wr_rand_u64(&r) == 1509978240);
+  assert_true(wr_rand_u64(&r) == UINT64_C(1215971899390074240));
+}
+
 static void ring_wraps(void **state) {
   (void)state;
   struct wr_ring r;
@@ -80,6 +90,7 @@ int main(void) {
     cmocka_unit_test(siphash_vectors),
     cmocka_unit_test(mixer_spreads_every_bit),
     cmocka_unit_test(random_numbers),
+    cmocka_unit_test(the_generator_is_xoshiro),
     cmocka_unit_test(ring_wraps),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

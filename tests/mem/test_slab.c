@@ -89,17 +89,25 @@ static void model(size_t memory_bytes, uint64_t seed, int ops) {
   t_pool_close(&p);
 }
 
+/* Both ways to a block: the short one, and the one that debug switches take. */
+static void model_both(size_t memory_bytes, uint64_t seed) {
+  wr_mem_debug_set(&(struct wr_mem_debug){ .poison = true });
+  model(memory_bytes, seed, 5000);
+  wr_mem_debug_set(&(struct wr_mem_debug){ .poison = false });
+  model(memory_bytes, seed, 5000);
+}
+
 static void model_small(void **state) {
   (void)state;
-  for (uint64_t seed = 1; seed <= 4; seed++) model(64u << 10, seed, 6000);
+  for (uint64_t seed = 1; seed <= 4; seed++) model_both(64u << 10, seed);
 }
 static void model_middle(void **state) {
   (void)state;
-  for (uint64_t seed = 1; seed <= 2; seed++) model(256u << 10, seed, 6000);
+  for (uint64_t seed = 1; seed <= 2; seed++) model_both(256u << 10, seed);
 }
 static void model_large(void **state) {
   (void)state;
-  model(16u << 20, 9, 6000);
+  model_both(16u << 20, 9);
 }
 
 static void exhaustion_and_recovery(void **state) {
@@ -149,6 +157,25 @@ static void the_least_needed_fail_first(void **state) {
   for (unsigned c = 0; c < 8; c++) held[n++] = wr_slabs_alloc(p.slabs, 256u << c, WR_CHARGE_CLIENT);
   while ((held[n] = wr_slabs_alloc(p.slabs, 64u << 10, WR_CHARGE_IDLE))) n++;
   assert_true(wr_depot_free_slabs(p.depot) >= 4);
+  while (n) wr_block_unref(held[--n]);
+  t_pool_close(&p);
+}
+
+/* The owner needn't wait for its tick when the pool is full. */
+static void a_full_pool_looks_at_what_came_back(void **state) {
+  (void)state;
+  struct t_pool p;
+  t_pool_open(&p, 64u << 10);
+  static struct wr_block *held[17];
+  size_t n = 0;
+  while ((held[n] = wr_slabs_alloc(p.slabs, 4096, WR_CHARGE_CLIENT))) n++;
+  wr_block_give_remote(held[--n]);
+  wr_block_give_remote(held[--n]);
+  assert_int_equal(wr_slabs_live_blocks(p.slabs), 16);
+  held[n] = wr_slabs_alloc(p.slabs, 4096, WR_CHARGE_CLIENT);
+  assert_non_null(held[n]);
+  assert_int_equal(wr_slabs_live_blocks(p.slabs), 15);
+  n++;
   while (n) wr_block_unref(held[--n]);
   t_pool_close(&p);
 }
@@ -442,6 +469,7 @@ int main(void) {
     cmocka_unit_test(model_large),
     cmocka_unit_test(exhaustion_and_recovery),
     cmocka_unit_test(the_least_needed_fail_first),
+    cmocka_unit_test(a_full_pool_looks_at_what_came_back),
     cmocka_unit_test(a_larger_block_serves),
     cmocka_unit_test(no_thrash_at_a_slab_edge),
     cmocka_unit_test(poison_finds_late_writers),

@@ -52,6 +52,12 @@ static void neighbours_are_joined(void **state) {
   assert_int_equal(q.count, 3);
   assert_non_null(q.more);
   queue_is(&q, "abbcdefghij!");
+  static const char two[] = "?.";
+  for (size_t i = 0; i < 2; i++) { /* static bytes may touch by chance: never joined */
+    fixed = wr_view_static(wr_span_make(two + i, 1));
+    T_OK(wr_viewq_push(&q, p.slabs, &fixed));
+  }
+  assert_int_equal(q.count, 5);
   wr_viewq_consume(&q, q.bytes);
   assert_true(wr_viewq_empty(&q));
   assert_null(q.more);
