@@ -61,16 +61,21 @@ static void remember(struct wr_session *s, enum wr_err err, struct wr_span why) 
   if (why.len) wr_session_name(s, none(), none(), why);
 }
 
+#define LAST_RESORT_HEAD \
+  "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n" \
+  "retry-after-ms: 1000\r\nconnection: close\r\n"
+#define LAST_RESORT_TEXT "weir's memory pool is exhausted; try again shortly"
+
 /* When nothing else can be had: a constant answer, without a byte of memory. */
 static enum wr_step last_resort(struct wr_session *s) {
-  static const char text[] = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
-                             "retry-after: 1\r\nretry-after-ms: 1000\r\nconnection: close\r\ncontent-length: 133\r\n\r\n"
-                             "{\"error\":{\"message\":\"weir's memory pool is exhausted; try again shortly\","
-                             "\"type\":\"server_error\",\"param\":null,\"code\":\"pool_full\"}}";
-  struct wr_view v = wr_view_static(WR_SPAN(text));
-  const char *body = strstr(text, "{\"error\"");
-  WR_DCHECK(body && strlen(body) == 133);
-  (void)body;
+  static const char openai[] = LAST_RESORT_HEAD "content-length: 128\r\n\r\n"
+      "{\"error\":{\"message\":\"" LAST_RESORT_TEXT "\",\"type\":\"server_error\",\"param\":null,\"code\":\"pool_full\"}}";
+  static const char anthropic[] = LAST_RESORT_HEAD "content-length: 115\r\n\r\n"
+      "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"" LAST_RESORT_TEXT "\"}}";
+  bool is_anthropic = s->dialect == WR_DIALECT_ANTHROPIC;
+  struct wr_span text = is_anthropic ? wr_span_make(anthropic, sizeof anthropic - 1)
+                                     : wr_span_make(openai, sizeof openai - 1);
+  struct wr_view v = wr_view_static(text);
   s->keep_alive = false;
   s->status = 503;
   if (wr_conn_write(s->client, &v) != WR_OK) return wr_session_client_gone(s);
@@ -132,6 +137,7 @@ static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span 
 static void source_end(struct wr_session *s, bool clean) {
   wr_session_attempt_end(s, false);
   if (!s->committed) wr_stream_clear(&s->stream);
+  memset(s->due, 0, sizeof s->due);
   s->source_done = true;
   s->clean = clean;
   s->chunked = s->committed && s->chunked;
@@ -143,6 +149,7 @@ static struct wr_span message_of(enum wr_err err) { return wr_span_str(wr_err_te
 static enum wr_step break_off(struct wr_session *s, enum wr_err err) {
   source_end(s, false);
   s->keep_alive = false;
+  s->abortive = !s->chunked; /* an end of the connection would look like an end of the answer */
   char text[1024];
   struct wr_buf out;
   wr_buf_init(&out, text, sizeof text);
@@ -165,7 +172,6 @@ enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_sp
   source_end(s, false);
   int status = wr_err_status(err);
   if (status == 0) status = 500;
-  if (s->rq && !s->rq->decode.framing && !s->route) s->keep_alive = false;
   char body[1024];
   struct wr_buf out;
   wr_buf_init(&out, body, sizeof body);

@@ -26,7 +26,7 @@ static void fields_reset(struct wr_session *s) {
   s->source_done = s->clean = s->terminator = s->finish = s->content = false;
   s->paused = s->active = s->stopping = s->hooked = false;
   s->keep_alive = true;
-  s->reused = false;
+  s->reused = s->abortive = false;
   s->method = 0;
   s->peer = NULL;
   s->open_block = 0;
@@ -101,7 +101,10 @@ void wr_session_free(struct wr_session *s) {
   wr_stream_fini(&s->stream);
   wr_timer_clear(&s->timer);
   wr_loop_unmark(&s->task);
-  if (s->client) wr_conn_close(s->client);
+  if (s->abortive)
+    wr_conn_abort(s->client);
+  else
+    wr_conn_close(s->client);
   wr_list_remove(&s->link);
   s->magic = 0;
   wr_heap_free(WR_HEAP_RELAY, s);

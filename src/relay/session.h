@@ -78,6 +78,7 @@ struct wr_session {
   bool active : 1;            /* counted as a running request */
   bool stopping : 1;          /* a policy has ended the stream */
   bool hooked : 1;            /* some hook ran: `end` must */
+  bool abortive : 1;          /* the client's connection ends with a reset */
   bool running : 1;
   bool reused : 1;            /* the last attempt's connection came from the shelf */
   uint8_t method;             /* enum wr_method of the request */

@@ -102,8 +102,8 @@ enum wr_step wr_step_finish(struct wr_session *s) {
   bool go_on = s->keep_alive && !body_left && !s->relay->draining && s->outcome != WR_OUTCOME_CLIENT_GONE &&
                wr_conn_state(s->client) == WR_CONN_OPEN && !wr_conn_got_eof(s->client);
   conclude(s);
-  wr_session_reset(s);
   if (!go_on) return WR_STEP_GONE;
+  wr_session_reset(s);
   wr_session_due_step(s, s->relay->gen->conf->server.client_idle_ms, WR_E_HEAD_TIMEOUT);
   return WR_STEP_READ_HEAD;
 }
