@@ -28,8 +28,8 @@ enum wr_method {
   WR_METHODS
 };
 
-/* Known names: X(ID, name in lower case, first byte, last byte but two). The look-up is a switch over
- * these two bytes and the length, so the compiler refuses a clash. At most 63. */
+/* Known names: X(ID, name in lower case, first byte, last byte but two). The look-up is a switch
+ * over these two bytes and the length, so the compiler refuses a clash. At most 63. */
 #define WR_FIELD_LIST(X)                                  \
   X(HOST, "host", 'h', 'o')                               \
   X(CONTENT_LENGTH, "content-length", 'c', 'g')           \

@@ -37,8 +37,8 @@ static inline unsigned char wr_char_lower(char c) {
 
 /* 0..15; only for hex digits. */
 static inline unsigned wr_char_hex(char c) {
-  if (wr_char_is(c, WR_CHAR_DIGIT)) return (unsigned)(c - '0');
-  return (unsigned)(wr_char_lower(c) - 'a' + 10);
+  /* '1' is 0x31, 'A' 0x41 and 'a' 0x61: letters alone have the bit of 64, and start at 1. */
+  return ((unsigned)c & 15) + ((unsigned)c >> 6) * 9;
 }
 
 /* The first control character (0x00..0x1f, 0x7f) at or after p, or end. Eight bytes a step,

@@ -180,8 +180,9 @@ static enum wr_err parse_connection(struct wr_span v, bool *close, bool *keep,
   return WR_OK;
 }
 
-/* Names that are unknown to us but the real ones to some readers: "Content_Length" to CGI-like ones, and what merely
- * begins with "Transfer-Encoding" to a widespread parser, which then forgets that the body is chunked. */
+/* Names that are unknown to us but the real ones to some readers: "Content_Length" to CGI-like
+ * ones, and what merely begins with "Transfer-Encoding" to a widespread parser, which then
+ * forgets that the body is chunked. */
 static bool is_framing_twin(struct wr_span name) {
   char plain[17]; /* as long as "transfer-encoding" */
   size_t n = name.len < sizeof plain ? name.len : sizeof plain;
@@ -191,8 +192,8 @@ static bool is_framing_twin(struct wr_span name) {
   return id == WR_FIELD_CONTENT_LENGTH || id == WR_FIELD_TRANSFER_ENCODING;
 }
 
-/* A tab before, or a blank behind, the value of a framing field is legal and never sent in good faith: it is there
- * because some readers then don't know the value. */
+/* A tab before, or a blank behind, the value of a framing field is legal and never sent in good
+ * faith: it is there because some readers then don't know the value. */
 static bool has_odd_blanks(const struct wr_field *f, const char *base) {
   const char *value = base + f->value.off;
   for (const char *p = base + f->name.off + f->name.len + 1; p < value; p++)

@@ -1,6 +1,6 @@
 /* fuzz.h: what the fuzz targets share. */
-#ifndef WR_TESTS_FUZZ_FUZZ_H
-#define WR_TESTS_FUZZ_FUZZ_H
+#ifndef WR_FUZZ_FUZZ_H
+#define WR_FUZZ_FUZZ_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* fuzz_http1_message.h: one message, read whole, in two and in three pieces, and byte by byte. */
-#ifndef WR_TESTS_FUZZ_HTTP1_MESSAGE_H
-#define WR_TESTS_FUZZ_HTTP1_MESSAGE_H
+#ifndef WR_FUZZ_FUZZ_HTTP1_MESSAGE_H
+#define WR_FUZZ_FUZZ_HTTP1_MESSAGE_H
 
 #include "fuzz/fuzz.h"
 #include "wire/http1_run.h"
@@ -10,14 +10,17 @@ static struct http1_run whole, split;
 static inline void check_head(const struct wr_head *h, size_t len) {
   WR_CHECK(h->head_len <= len && h->field_count <= WR_HEAD_MAX_FIELDS);
   WR_CHECK(fuzz_inside(h->target, len) && fuzz_inside(h->path, len) && fuzz_inside(h->query, len));
-  WR_CHECK(fuzz_inside(h->host, len) && fuzz_inside(h->reason, len) && fuzz_inside(h->method_text, len));
+  WR_CHECK(fuzz_inside(h->host, len) && fuzz_inside(h->reason, len) &&
+           fuzz_inside(h->method_text, len));
   for (unsigned i = 0; i < h->field_count; i++)
     WR_CHECK(h->fields[i].name.len > 0 && fuzz_inside(h->fields[i].name, len) &&
              fuzz_inside(h->fields[i].value, len));
 }
 
-/* The verdict and all that was read must not depend on how the bytes arrive. `whole` holds the run. */
-static inline void fuzz_message(const uint8_t *data, size_t size, bool response, enum wr_method method) {
+/* The verdict and all that was read must not depend on how the bytes arrive. `whole` holds the
+ * run. */
+static inline void fuzz_message(const uint8_t *data, size_t size, bool response,
+                                enum wr_method method) {
   static size_t cuts[4096];
   struct wr_span in = wr_span_make(data, size);
   http1_run(in, response, method, NULL, NULL, 0, &whole);

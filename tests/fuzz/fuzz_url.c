@@ -18,7 +18,8 @@ static void check_url(struct wr_span text) {
   WR_CHECK(a.host.len == u.host.len && a.kind == u.kind && (a.port == 0 || a.port == u.port));
 }
 
-/* A path that was checked can be joined below a base, and stays checked there; and it matches itself. */
+/* A path that was checked can be joined below a base, and stays checked there; and it matches
+ * itself. */
 static void check_path(struct wr_span path) {
   struct wr_buf out;
   if (!wr_path_check(path)) return;
@@ -29,7 +30,8 @@ static void check_path(struct wr_span path) {
   WR_CHECK(wr_path_check(wr_buf_span(&out)));
   WR_CHECK(wr_path_matches(wr_buf_span(&out), WR_SPAN("/base"), WR_PATH_PREFIX));
   bool plain = memchr(path.ptr, '%', path.len) == NULL;
-  for (size_t i = 1; i < path.len; i++) plain = plain && (path.ptr[i] != '/' || path.ptr[i - 1] != '/');
+  for (size_t i = 1; i < path.len; i++)
+    plain = plain && (path.ptr[i] != '/' || path.ptr[i - 1] != '/');
   if (plain) WR_CHECK(wr_path_matches(path, path, WR_PATH_EXACT));
 }
 
@@ -42,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (wr_authority_parse(text, &a) == WR_OK) WR_CHECK(fuzz_inside(a.host, size) && a.host.len > 0);
   (void)wr_query_check(text);
   size_t cut = fuzz_cut(data, size, 1);
-  (void)wr_path_matches(wr_span_sub(text, 0, cut), wr_span_sub(text, cut, size - cut), WR_PATH_PREFIX);
+  (void)wr_path_matches(wr_span_sub(text, 0, cut), wr_span_sub(text, cut, size - cut),
+                        WR_PATH_PREFIX);
   return 0;
 }

@@ -1,5 +1,6 @@
-/* Runs a fuzz target over all files of the folders given: as they are, cut at every length, and with every byte changed
- * three ways. So the seeds are a regression test with any compiler, without a fuzzer. */
+/* Runs a fuzz target over all files of the folders given: as they are, cut at every length, and
+ * with every byte changed three ways. So the seeds are a regression test with any compiler,
+ * without a fuzzer. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

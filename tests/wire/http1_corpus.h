@@ -1,13 +1,14 @@
-/* http1_corpus.h: requests that were made to be read in two ways, and harmless ones, with the verdict that is due. */
-#ifndef WR_TESTS_WIRE_HTTP1_CORPUS_H
-#define WR_TESTS_WIRE_HTTP1_CORPUS_H
+/* http1_corpus.h: requests that were made to be read in two ways, and harmless ones, with the
+ * verdict that is due. */
+#ifndef WR_WIRE_HTTP1_CORPUS_H
+#define WR_WIRE_HTTP1_CORPUS_H
 
 #include "base/err.h"
 #include "base/span.h"
 
 struct corpus_item {
-  const char *name;
-  const char *bytes;
+  const char *name;  /* borrowed: a literal */
+  const char *bytes; /* borrowed: a literal */
   size_t len;
   enum wr_err verdict; /* WR_OK: one whole message at the start of the bytes */
 };
@@ -25,7 +26,8 @@ static const struct corpus_item corpus[] = {
   R(HTTP_FRAMING, "cl-te", POST "Content-Length: 6\r\n" TE E "0\r\n\r\nG")
   R(HTTP_FRAMING, "te-cl", POST TE "Content-Length: 4\r\n" E "5c\r\nGPOST\r\n0\r\n\r\n")
   R(HTTP_FRAMING, "te-cl-zero", POST TE "Content-Length: 0\r\n" E "0\r\n\r\n")
-  R(HTTP_FRAMING, "cl-te-identity", POST "Content-Length: 3\r\nTransfer-Encoding: identity\r\n" E "abc")
+  R(HTTP_FRAMING, "cl-te-identity",
+    POST "Content-Length: 3\r\nTransfer-Encoding: identity\r\n" E "abc")
   R(HTTP_FRAMING, "te-identity", POST "Transfer-Encoding: identity\r\n" E)
   R(HTTP_FRAMING, "te-xchunked", POST "Transfer-Encoding: xchunked\r\n" E "0\r\n\r\n")
   R(HTTP_FRAMING, "te-chunked-x", POST "Transfer-Encoding: chunkedx\r\n" E "0\r\n\r\n")
@@ -36,7 +38,8 @@ static const struct corpus_item corpus[] = {
   R(HTTP_FRAMING, "te-twice-list", POST "Transfer-Encoding: chunked, chunked\r\n" E "0\r\n\r\n")
   R(HTTP_FRAMING, "te-gzip-chunked", POST "Transfer-Encoding: gzip, chunked\r\n" E "0\r\n\r\n")
   R(HTTP_FRAMING, "te-chunked-gzip", POST "Transfer-Encoding: chunked, gzip\r\n" E "0\r\n\r\n")
-  R(HTTP_FRAMING, "te-chunked-identity", POST "Transfer-Encoding: chunked, identity\r\n" E "0\r\n\r\n")
+  R(HTTP_FRAMING, "te-chunked-identity",
+    POST "Transfer-Encoding: chunked, identity\r\n" E "0\r\n\r\n")
   R(HTTP_FRAMING, "te-twice", POST TE TE E "0\r\n\r\n")
   R(HTTP_FRAMING, "te-then-identity", POST TE "Transfer-Encoding: identity\r\n" E "0\r\n\r\n")
   R(HTTP_FRAMING, "te-then-cow", POST TE "Transfer-encoding: cow\r\n" E "0\r\n\r\n")
@@ -108,7 +111,8 @@ static const struct corpus_item corpus[] = {
   R(HTTP_SYNTAX, "cl-folded-value", POST "Content-Length: 1\r\n 0\r\n" E "abcdefghij")
   R(HTTP_SYNTAX, "cl-behind-lf", POST "X: y\nContent-Length: 3\r\n" E "abc")
   R(HTTP_FRAMING, "cl-underscore", POST "Content_Length: 3\r\n" E "abc")
-  R(HTTP_FRAMING, "cl-underscore-second", POST "Content-Length: 3\r\ncontent_length: 5\r\n" E "abcde")
+  R(HTTP_FRAMING, "cl-underscore-second",
+    POST "Content-Length: 3\r\ncontent_length: 5\r\n" E "abcde")
   R(OK, "cl-zero", POST "Content-Length: 0\r\n" E NEXT)
   R(OK, "cl-three", POST "Content-Length: 3\r\n" E "abc" NEXT)
   R(HTTP_FRAMING, "cl-tab", POST "Content-Length:\t3\r\n" E "abc")
@@ -147,8 +151,10 @@ static const struct corpus_item corpus[] = {
   R(HTTP_CHUNK, "chunk-ext-nul", CHUNKED "3;a\0\r\nabc\r\n0\r\n\r\n")
   R(HTTP_CHUNK, "chunk-ext-space-before", CHUNKED "3 ;a\r\nabc\r\n0\r\n\r\n")
   R(HTTP_CHUNK, "chunk-ext-long", CHUNKED
-    "3;0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123"
-    "456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+    "3;01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678"
+    "90123"
+    "4567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234"
+    "56789"
     "0123456789012345678901234567890123456789012345678901234567890123456789\r\nabc\r\n0\r\n\r\n")
   R(HTTP_CHUNK, "chunk-last-bare-lf", CHUNKED "0\n\n")
   R(HTTP_CHUNK, "chunk-last-lf-end", CHUNKED "0\r\n\n")
@@ -314,7 +320,8 @@ static const struct corpus_item corpus[] = {
   R(OK, "expect", POST "Expect: 100-Continue\r\nContent-Length: 1\r\n" E "x")
   R(OK, "connection-close", GET "Connection: close\r\n" E)
   R(OK, "connection-list", GET "Connection: keep-alive, X-Foo,,close\r\nX-Foo: 1\r\n" E)
-  R(OK, "upgrade", GET "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n" E)
+  R(OK, "upgrade",
+    GET "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n" E)
 };
 
 #undef R

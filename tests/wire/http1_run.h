@@ -1,7 +1,8 @@
-/* http1_run.h: reads one message through the codec as a connection would, in any arrival pattern; for tests and fuzz
- * targets. Everything a reader could depend on ends up in struct http1_run, so that two runs can be compared. */
-#ifndef WR_TESTS_WIRE_HTTP1_RUN_H
-#define WR_TESTS_WIRE_HTTP1_RUN_H
+/* http1_run.h: reads one message through the codec as a connection would, in any arrival
+ * pattern; for tests and fuzz targets. Everything a reader could depend on ends up in struct
+ * http1_run, so that two runs can be compared. */
+#ifndef WR_WIRE_HTTP1_RUN_H
+#define WR_WIRE_HTTP1_RUN_H
 
 #include <string.h>
 
@@ -30,7 +31,8 @@ struct http1_reader {
 };
 
 /* A copy in memory of exactly that size lets the address sanitizer see a read past the end. */
-static inline void http1_run_head(struct http1_reader *r, struct wr_span seen, struct http1_run *out) {
+static inline void http1_run_head(struct http1_reader *r, struct wr_span seen,
+                                  struct http1_run *out) {
   size_t len = 0;
   size_t *off = r->response ? NULL : &out->head_off;
   out->err = wr_http1_head_end(seen, &r->resume, r->limits.max_head_bytes, off, &len);
@@ -48,7 +50,8 @@ static inline void http1_run_head(struct http1_reader *r, struct wr_span seen, s
   if (r->response) out->err = wr_http1_as_upstream(out->err);
 }
 
-static inline void http1_run_body(struct http1_reader *r, struct wr_span seen, struct http1_run *out) {
+static inline void http1_run_body(struct http1_reader *r, struct wr_span seen,
+                                  struct http1_run *out) {
   do {
     size_t consumed = 0;
     struct wr_span data, in = wr_span_sub(seen, r->pos, seen.len - r->pos);

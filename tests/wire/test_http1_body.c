@@ -96,7 +96,8 @@ static void an_error_stays(void **state) {
   size_t consumed;
   wr_http1_body_init(&body, WR_FRAMING_CHUNKED, 0);
   assert_int_equal(wr_http1_body_next(&body, WR_SPAN("x"), &consumed, &data), WR_E_HTTP_CHUNK);
-  assert_int_equal(wr_http1_body_next(&body, WR_SPAN("0\r\n\r\n"), &consumed, &data), WR_E_HTTP_CHUNK);
+  assert_int_equal(wr_http1_body_next(&body, WR_SPAN("0\r\n\r\n"), &consumed, &data),
+                   WR_E_HTTP_CHUNK);
   assert_int_equal(consumed, 0);
   assert_int_equal(wr_http1_body_eof(&body), WR_E_UPSTREAM_FRAMING);
 }
@@ -113,7 +114,8 @@ static void extensions_and_trailers_are_bounded(void **state) {
       left -= part;
     }
     n += (size_t)snprintf(in + n, sizeof in - n, "0\r\n\r\n");
-    check(WR_FRAMING_CHUNKED, 0, wr_span_make(in, n), total <= 256 ? WR_E_END : WR_E_HTTP_CHUNK, NULL);
+    check(WR_FRAMING_CHUNKED, 0, wr_span_make(in, n), total <= 256 ? WR_E_END : WR_E_HTTP_CHUNK,
+          NULL);
   }
   for (int total = 8191; total <= 8193; total++) {
     int n = snprintf(in, sizeof in, "0\r\nX:%0*d\r\n\r\n", total - 6, 0);

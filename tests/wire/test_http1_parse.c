@@ -68,9 +68,10 @@ static const struct response_case {
   { OK11 "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", WR_METHOD_POST, WR_OK,
     WR_FRAMING_CHUNKED, true },
   { OK11 "\r\nhi", WR_METHOD_POST, WR_OK, WR_FRAMING_UNTIL_CLOSE, false },
-  { OK11 "Connection: close\r\nContent-Length: 0\r\n\r\n", WR_METHOD_POST, WR_OK,
-    WR_FRAMING_LENGTH, false },
-  { "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", WR_METHOD_GET, WR_OK, WR_FRAMING_LENGTH, false },
+  { OK11 "Connection: close\r\nContent-Length: 0\r\n\r\n", WR_METHOD_POST, WR_OK, WR_FRAMING_LENGTH,
+    false },
+  { "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", WR_METHOD_GET, WR_OK, WR_FRAMING_LENGTH,
+    false },
   { "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 0\r\n\r\n", WR_METHOD_GET, WR_OK,
     WR_FRAMING_LENGTH, true },
   { "HTTP/1.1 204 No Content\r\n\r\nx", WR_METHOD_POST, WR_OK, WR_FRAMING_NONE, true },
@@ -81,8 +82,9 @@ static const struct response_case {
   { "HTTP/1.1 100 Continue\r\n\r\n", WR_METHOD_POST, WR_OK, WR_FRAMING_NONE, true },
   { "HTTP/1.1 200\r\n\r\n", WR_METHOD_POST, WR_OK, WR_FRAMING_UNTIL_CLOSE, false },
   { "HTTP/1.1 200 \r\n\r\n", WR_METHOD_POST, WR_OK, WR_FRAMING_UNTIL_CLOSE, false },
-  { "HTTP/1.1 529 Site is \xc3\xbc" "berlastet\r\nContent-Length: 0\r\n\r\n", WR_METHOD_POST, WR_OK,
-    WR_FRAMING_LENGTH, true },
+  { "HTTP/1.1 529 Site is \xc3\xbc"
+    "berlastet\r\nContent-Length: 0\r\n\r\n",
+    WR_METHOD_POST, WR_OK, WR_FRAMING_LENGTH, true },
   { OK11 "Content-Length: 3\r\n\r\nhi", WR_METHOD_POST, WR_E_AGAIN, WR_FRAMING_LENGTH, true },
 #define SYNTAX WR_METHOD_POST, WR_E_UPSTREAM_SYNTAX, WR_FRAMING_NONE, false
 #define FRAMING WR_METHOD_POST, WR_E_UPSTREAM_FRAMING, WR_FRAMING_NONE, false
@@ -198,7 +200,8 @@ static void every_known_name_is_found(void **state) {
       char c = upper[i];
       upper[i] = '_';
       assert_int_not_equal(wr_field_id_of(wr_span_make(upper, name.len)), id);
-      upper[i] = (char)(c ^ 0x20); /* for "-" this is a CR: folding case must not make it a hyphen */
+      upper[i] =
+          (char)(c ^ 0x20); /* for "-" this is a CR: folding case must not make it a hyphen */
       if (c == '-') assert_int_not_equal(wr_field_id_of(wr_span_make(upper, name.len)), id);
       upper[i] = c;
     }
@@ -214,7 +217,8 @@ static void limits_hold_exactly(void **state) {
   static char big[40000];
   for (unsigned fields = 99; fields <= 101; fields++) {
     size_t n = (size_t)snprintf(big, sizeof big, "GET / HTTP/1.1\r\nHost: a\r\n");
-    for (unsigned i = 1; i < fields; i++) n += (size_t)snprintf(big + n, sizeof big - n, "X: y\r\n");
+    for (unsigned i = 1; i < fields; i++)
+      n += (size_t)snprintf(big + n, sizeof big - n, "X: y\r\n");
     n += (size_t)snprintf(big + n, sizeof big - n, "\r\n");
     http1_run(wr_span_make(big, n), false, WR_METHOD_GET, NULL, NULL, 0, &whole);
     assert_int_equal(whole.err, fields <= 100 ? WR_OK : WR_E_HEAD_TOO_LARGE);
@@ -238,13 +242,15 @@ static void limits_hold_exactly(void **state) {
   assert_int_equal(whole.err, WR_E_AGAIN);
 }
 
-/* The scan resumes: what was looked at may change without a difference, because it is never read again. */
+/* The scan resumes: what was looked at may change without a difference, because it is never read
+ * again. */
 static void head_end_never_rescans(void **state) {
   (void)state;
   char bytes[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
   size_t resume = 0, off = 0, len = 0, n = sizeof bytes - 1;
   for (size_t i = 0; i < n; i++) {
-    assert_int_equal(wr_http1_head_end(wr_span_make(bytes, i), &resume, 16384, &off, &len), WR_E_AGAIN);
+    assert_int_equal(wr_http1_head_end(wr_span_make(bytes, i), &resume, 16384, &off, &len),
+                     WR_E_AGAIN);
     assert_true(resume + 1 >= i);
     for (size_t k = 0; k + 2 < resume; k++) bytes[k] = '\0';
   }

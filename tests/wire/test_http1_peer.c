@@ -1,5 +1,6 @@
-/* What weir takes, a second parser must read the same way: method, target, fields, body and the byte it ends with. The
- * peer may refuse what weir takes only where weir is the one that is right (an unknown method); it may take more. */
+/* What weir takes, a second parser must read the same way: method, target, fields, body and the
+ * byte it ends with. The peer may refuse what weir takes only where weir is the one that is
+ * right (an unknown method); it may take more. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -191,7 +192,8 @@ static uint64_t next_random(void) {
   return random_state;
 }
 
-/* One to three edits: a byte replaced by one that matters in HTTP, removed, or doubled; or a piece of another message. */
+/* One to three edits: a byte replaced by one that matters in HTTP, removed, or doubled; or a
+ * piece of another message. */
 static size_t mutate(struct wr_span from, struct wr_span other, char *out, size_t cap) {
   static const char bytes[] = "\r\n\t :;,0123456789abfAFx-_+\0\x7f\xff\"%/?#@[]";
   size_t n = from.len < cap ? from.len : cap;

@@ -52,8 +52,9 @@ static void no_line_can_be_injected(void **state) {
     fresh();
     assert_int_equal(wr_http1_put_status(&out, 200, s), control ? WR_E_ARG : WR_OK);
     fresh();
-    bool token = c && (c < 0x80) && ((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') ||
-                                     strchr("!#$%&'*+-.^_`|~", c));
+    bool token = c && (c < 0x80) &&
+                 ((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') ||
+                  strchr("!#$%&'*+-.^_`|~", c));
     assert_int_equal(wr_http1_put_field(&out, s, WR_SPAN("v")), token ? WR_OK : WR_E_ARG);
     if (!token) assert_int_equal(out.len, 0);
     assert_int_equal(wr_http1_put_request(&out, s, WR_SPAN("/")), token ? WR_OK : WR_E_ARG);

@@ -15,12 +15,14 @@ static const struct good_url {
   bool tls;
 } good_urls[] = {
   { "http://a", "a", "a", "", 80, WR_HOST_NAME, false },
-  { "HTTPS://API.example.com/v1", "API.example.com", "API.example.com", "/v1", 443, WR_HOST_NAME, true },
+  { "HTTPS://API.example.com/v1", "API.example.com", "API.example.com", "/v1", 443, WR_HOST_NAME,
+    true },
   { "http://127.0.0.1:11434/", "127.0.0.1:11434", "127.0.0.1", "/", 11434, WR_HOST_IPV4, false },
   { "https://[::1]:8443/a/b/", "[::1]:8443", "::1", "/a/b/", 8443, WR_HOST_IPV6, true },
-  { "http://[2001:db8::8:800:200c:417a]", "[2001:db8::8:800:200c:417a]", "2001:db8::8:800:200c:417a", "",
-    80, WR_HOST_IPV6, false },
-  { "http://[1:2:3:4:5:6:7:8]", "[1:2:3:4:5:6:7:8]", "1:2:3:4:5:6:7:8", "", 80, WR_HOST_IPV6, false },
+  { "http://[2001:db8::8:800:200c:417a]", "[2001:db8::8:800:200c:417a]",
+    "2001:db8::8:800:200c:417a", "", 80, WR_HOST_IPV6, false },
+  { "http://[1:2:3:4:5:6:7:8]", "[1:2:3:4:5:6:7:8]", "1:2:3:4:5:6:7:8", "", 80, WR_HOST_IPV6,
+    false },
   { "http://[::ffff:1.2.3.4]", "[::ffff:1.2.3.4]", "::ffff:1.2.3.4", "", 80, WR_HOST_IPV6, false },
   { "http://[::]", "[::]", "::", "", 80, WR_HOST_IPV6, false },
   { "http://[1::]", "[1::]", "1::", "", 80, WR_HOST_IPV6, false },
@@ -33,30 +35,63 @@ static const struct bad_url {
   const char *text;
   enum wr_err err;
 } bad_urls[] = {
-  { "", WR_E_TEXT_SYNTAX }, { "a", WR_E_TEXT_SYNTAX }, { "http:/a", WR_E_TEXT_SYNTAX },
-  { "http://", WR_E_TEXT_SYNTAX }, { "http:///x", WR_E_TEXT_SYNTAX }, { "ftp://a", WR_E_TEXT_SYNTAX },
-  { "//a", WR_E_TEXT_SYNTAX }, { "http://u@a", WR_E_TEXT_SYNTAX }, { "http://u:p@a", WR_E_TEXT_SYNTAX },
-  { "http://a?x", WR_E_TEXT_SYNTAX }, { "http://a/?x", WR_E_TEXT_SYNTAX },
-  { "http://a#x", WR_E_TEXT_SYNTAX }, { "http://a/#x", WR_E_TEXT_SYNTAX },
-  { "http://a b", WR_E_TEXT_SYNTAX }, { "http://a/b c", WR_E_TEXT_SYNTAX }, { " http://a", WR_E_TEXT_SYNTAX },
-  { "http://a\n", WR_E_TEXT_SYNTAX }, { "http://a:", WR_E_TEXT_SYNTAX }, { "http://a:x", WR_E_TEXT_SYNTAX },
-  { "http://a:-1", WR_E_TEXT_SYNTAX }, { "http://a:0", WR_E_TEXT_RANGE },
-  { "http://a:65536", WR_E_TEXT_RANGE }, { "http://a:00080", WR_OK }, { "http://a:000080", WR_E_TEXT_RANGE },
-  { "http://a:80:80", WR_E_TEXT_SYNTAX }, { "http://1.2.3", WR_E_TEXT_SYNTAX },
-  { "http://1.2.3.256", WR_E_TEXT_SYNTAX }, { "http://1.2.3.04", WR_E_TEXT_SYNTAX },
-  { "http://1.2.3.4.5", WR_E_TEXT_SYNTAX }, { "http://2130706433", WR_E_TEXT_SYNTAX },
-  { "http://0x7f000001", WR_E_TEXT_SYNTAX }, { "http://1.2.3.0x4", WR_E_TEXT_SYNTAX },
-  { "http://1.2.3.4.", WR_E_TEXT_SYNTAX }, { "http://.", WR_E_TEXT_SYNTAX }, { "http://a..", WR_E_TEXT_SYNTAX },
-  { "http://[::1", WR_E_TEXT_SYNTAX }, { "http://::1", WR_E_TEXT_SYNTAX }, { "http://[]", WR_E_TEXT_SYNTAX },
-  { "http://[:]", WR_E_TEXT_SYNTAX }, { "http://[:1]", WR_E_TEXT_SYNTAX }, { "http://[1:]", WR_E_TEXT_SYNTAX },
-  { "http://[1]", WR_E_TEXT_SYNTAX }, { "http://[1::2::3]", WR_E_TEXT_SYNTAX },
-  { "http://[:::]", WR_E_TEXT_SYNTAX }, { "http://[1:2:3:4:5:6:7]", WR_E_TEXT_SYNTAX },
-  { "http://[1:2:3:4:5:6:7:8:9]", WR_E_TEXT_SYNTAX }, { "http://[1:2:3:4::5:6:7:8]", WR_E_TEXT_SYNTAX },
-  { "http://[12345::]", WR_E_TEXT_SYNTAX }, { "http://[fe80::1%25eth0]", WR_E_TEXT_SYNTAX },
-  { "http://[::1.2.3]", WR_E_TEXT_SYNTAX }, { "http://[::1]x", WR_E_TEXT_SYNTAX },
-  { "http://[::g]", WR_E_TEXT_SYNTAX }, { "http://a/../b", WR_E_TEXT_SYNTAX },
-  { "http://a//b", WR_E_TEXT_SYNTAX }, { "http://a/%zz", WR_E_TEXT_SYNTAX },
-  { "http://\xc3\xa9", WR_E_TEXT_SYNTAX }, { "http://a\\b", WR_E_TEXT_SYNTAX },
+  { "", WR_E_TEXT_SYNTAX },
+  { "a", WR_E_TEXT_SYNTAX },
+  { "http:/a", WR_E_TEXT_SYNTAX },
+  { "http://", WR_E_TEXT_SYNTAX },
+  { "http:///x", WR_E_TEXT_SYNTAX },
+  { "ftp://a", WR_E_TEXT_SYNTAX },
+  { "//a", WR_E_TEXT_SYNTAX },
+  { "http://u@a", WR_E_TEXT_SYNTAX },
+  { "http://u:p@a", WR_E_TEXT_SYNTAX },
+  { "http://a?x", WR_E_TEXT_SYNTAX },
+  { "http://a/?x", WR_E_TEXT_SYNTAX },
+  { "http://a#x", WR_E_TEXT_SYNTAX },
+  { "http://a/#x", WR_E_TEXT_SYNTAX },
+  { "http://a b", WR_E_TEXT_SYNTAX },
+  { "http://a/b c", WR_E_TEXT_SYNTAX },
+  { " http://a", WR_E_TEXT_SYNTAX },
+  { "http://a\n", WR_E_TEXT_SYNTAX },
+  { "http://a:", WR_E_TEXT_SYNTAX },
+  { "http://a:x", WR_E_TEXT_SYNTAX },
+  { "http://a:-1", WR_E_TEXT_SYNTAX },
+  { "http://a:0", WR_E_TEXT_RANGE },
+  { "http://a:65536", WR_E_TEXT_RANGE },
+  { "http://a:00080", WR_OK },
+  { "http://a:000080", WR_E_TEXT_RANGE },
+  { "http://a:80:80", WR_E_TEXT_SYNTAX },
+  { "http://1.2.3", WR_E_TEXT_SYNTAX },
+  { "http://1.2.3.256", WR_E_TEXT_SYNTAX },
+  { "http://1.2.3.04", WR_E_TEXT_SYNTAX },
+  { "http://1.2.3.4.5", WR_E_TEXT_SYNTAX },
+  { "http://2130706433", WR_E_TEXT_SYNTAX },
+  { "http://0x7f000001", WR_E_TEXT_SYNTAX },
+  { "http://1.2.3.0x4", WR_E_TEXT_SYNTAX },
+  { "http://1.2.3.4.", WR_E_TEXT_SYNTAX },
+  { "http://.", WR_E_TEXT_SYNTAX },
+  { "http://a..", WR_E_TEXT_SYNTAX },
+  { "http://[::1", WR_E_TEXT_SYNTAX },
+  { "http://::1", WR_E_TEXT_SYNTAX },
+  { "http://[]", WR_E_TEXT_SYNTAX },
+  { "http://[:]", WR_E_TEXT_SYNTAX },
+  { "http://[:1]", WR_E_TEXT_SYNTAX },
+  { "http://[1:]", WR_E_TEXT_SYNTAX },
+  { "http://[1]", WR_E_TEXT_SYNTAX },
+  { "http://[1::2::3]", WR_E_TEXT_SYNTAX },
+  { "http://[:::]", WR_E_TEXT_SYNTAX },
+  { "http://[1:2:3:4:5:6:7]", WR_E_TEXT_SYNTAX },
+  { "http://[1:2:3:4:5:6:7:8:9]", WR_E_TEXT_SYNTAX },
+  { "http://[1:2:3:4::5:6:7:8]", WR_E_TEXT_SYNTAX },
+  { "http://[12345::]", WR_E_TEXT_SYNTAX },
+  { "http://[fe80::1%25eth0]", WR_E_TEXT_SYNTAX },
+  { "http://[::1.2.3]", WR_E_TEXT_SYNTAX },
+  { "http://[::1]x", WR_E_TEXT_SYNTAX },
+  { "http://[::g]", WR_E_TEXT_SYNTAX },
+  { "http://a/../b", WR_E_TEXT_SYNTAX },
+  { "http://a//b", WR_E_TEXT_SYNTAX },
+  { "http://a/%zz", WR_E_TEXT_SYNTAX },
+  { "http://\xc3\xa9", WR_E_TEXT_SYNTAX },
+  { "http://a\\b", WR_E_TEXT_SYNTAX },
 };
 
 static void urls_are_taken_apart(void **state) {
@@ -80,7 +115,8 @@ static void urls_are_taken_apart(void **state) {
   assert_int_equal(wr_url_parse(wr_span_make("http://a\0b", 10), &u), WR_E_TEXT_SYNTAX);
 }
 
-/* Every prefix of every text, in memory of exactly its size, is judged without a read past its end. */
+/* Every prefix of every text, in memory of exactly its size, is judged without a read past its
+ * end. */
 static void prefixes_are_safe(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof good_urls / sizeof good_urls[0]; i++) {
@@ -98,12 +134,17 @@ static void prefixes_are_safe(void **state) {
 
 static void paths_are_checked(void **state) {
   (void)state;
-  static const char *const good[] = { "/", "/a", "/a/", "/a//b", "/...", "/.a", "/a.", "/..a", "/%2f", "/a%2Fb",
-                                      "/;x", "/a;..", "/%41", "/a:b@c" };
-  static const char *const bad[] = { "", "a", "*", "//", "//a", "/.", "/..", "/./", "/../", "/a/.", "/a/..", "/a/../b",
-                                     "/%2e", "/%2E%2e/", "/.%2e", "/..;", "/..;x/", "/.;x", "/a%2f..", "/a%2f..%2fb",
-                                     "/a%5c..", "/..%5ca", "/%00", "/%", "/%1", "/%g0", "/a b", "/a?b", "/a#b",
-                                     "/a\\b", "/\x7f", "/\x80", "/a\"", "/[", "/{", "/|", "/^", "/..%3bx" };
+  static const char *const good[] = {
+    "/",    "/a",   "/a/",    "/a//b", "/...",  "/.a",  "/a.",
+    "/..a", "/%2f", "/a%2Fb", "/;x",   "/a;..", "/%41", "/a:b@c"
+  };
+  static const char *const bad[] = {
+    "",       "a",    "*",       "//",          "//a",     "/.",       "/..",   "/./",
+    "/../",   "/a/.", "/a/..",   "/a/../b",     "/%2e",    "/%2E%2e/", "/.%2e", "/..;",
+    "/..;x/", "/.;x", "/a%2f..", "/a%2f..%2fb", "/a%5c..", "/..%5ca",  "/%00",  "/%",
+    "/%1",    "/%g0", "/a b",    "/a?b",        "/a#b",    "/a\\b",    "/\x7f", "/\x80",
+    "/a\"",   "/[",   "/{",      "/|",          "/^",      "/..%3bx"
+  };
   for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
     if (!wr_path_check(wr_span_str(good[i]))) fail_msg("%s is refused", good[i]);
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
