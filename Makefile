@@ -32,6 +32,7 @@ CF_asan    := -O1 -DWR_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=
 LF_asan    := -fsanitize=address,undefined
 CF_tsan    := -O1 -DWR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
 LF_tsan    := -fsanitize=thread
+CF_fuzz    := -O1 -DWR_DEBUG -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 CF_torture := -O1 -DWR_DEBUG -DWR_TORTURE
 
 CFLAGS_USED  = $(CFLAGS_ALL) $(CF_$(BUILD)) $(CFLAGS)
@@ -95,12 +96,13 @@ $(O)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(foreach f,wire obs conf mem ba
 	$(CC) $(CPPFLAGS) -Itests $(CFLAGS_USED) $(LDFLAGS_USED) -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c \
 	  -Wl,--start-group $(foreach f,wire obs conf mem base,$(call archive,$(f))) -Wl,--end-group $(LIBS)
 
-# The searching build: everything it needs compiled by clang with coverage, in a folder of its own.
+# The searching build: clang with coverage, in a folder of its own.
 FUZZ_SECONDS ?= 20
-$(O)/libfuzzer/%: tests/fuzz/%.c $(foreach f,base mem conf obs wire,$(call src_of,$(f)))
+FUZZ_RUN := $(patsubst tests/fuzz/%.c,$(O)/libfuzzer/%,$(FUZZ_SRC))
+$(O)/libfuzzer/%: tests/fuzz/%.c $(foreach f,wire obs conf mem base,$(call archive,$(f)))
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -Itests -std=c11 -g -O1 -DWR_DEBUG -fsanitize=fuzzer,address,undefined \
-	  -fno-sanitize-recover=all -o $@ $^ -lcjson -lm -pthread
+	$(CC) $(CPPFLAGS) -Itests $(CFLAGS_USED) -fsanitize=fuzzer -o $@ $< \
+	  -Wl,--start-group $(foreach f,wire obs conf mem base,$(call archive,$(f))) -Wl,--end-group $(LIBS)
 
 .PHONY: check-c check-fuzz fuzz tests-c
 tests-c: $(TEST_BIN)
@@ -108,7 +110,10 @@ check-c: $(TEST_BIN)
 	@.ci/run-c-tests $(TEST_BIN)
 check-fuzz: $(FUZZ_REPLAY)
 	@for t in $(FUZZ_REPLAY); do n=$${t##*/fuzz_}; $$t tests/fuzz/seeds/$$n || exit 1; done
-fuzz: $(patsubst tests/fuzz/%.c,$(O)/libfuzzer/%,$(FUZZ_SRC))
+fuzz:
+	@$(MAKE) --no-print-directory -s BUILD=fuzz CC=clang O=$(O)/fuzz fuzz-run
+.PHONY: fuzz-run
+fuzz-run: $(FUZZ_RUN)
 	@for t in $^; do n=$${t##*/fuzz_}; d=$(O)/libfuzzer/corpus-$$n; mkdir -p $$d; \
 	  dict=; [ -f tests/fuzz/$$n.dict ] && dict=-dict=tests/fuzz/$$n.dict; \
 	  $$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=65536 -print_final_stats=1 $$dict \
