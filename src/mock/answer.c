@@ -96,23 +96,30 @@ static bool replay_ends_in_done(const struct wr_mock_answer *a) {
   return a->ask.dialect == WR_MOCK_CHAT && !a->terminated;
 }
 
-static enum wr_err replay_next(struct wr_mock_answer *a, struct wr_buf *out,
-                               struct wr_mock_event *event) {
+static enum wr_err replay_peek(const struct wr_mock_answer *a, struct wr_mock_event *event) {
   size_t off = a->replay_off;
-  struct wr_span line;
+  struct wr_span line, after;
   *event = (struct wr_mock_event){ { NULL, 0 }, true, false };
   if (wr_mock_recording_next(a->replay, &off, &line)) {
     bool named = a->ask.dialect == WR_MOCK_RESPONSES || a->ask.dialect == WR_MOCK_MESSAGES;
     if (named) event->name = wr_mock_recording_type(line);
+    if (a->ask.dialect != WR_MOCK_CHAT)
+      event->last = !wr_mock_recording_next(a->replay, &off, &after);
+    return WR_OK;
+  }
+  event->token = false;
+  event->last = true;
+  return replay_ends_in_done(a) ? WR_OK : WR_E_END;
+}
+
+static enum wr_err replay_next(struct wr_mock_answer *a, struct wr_buf *out) {
+  size_t off = a->replay_off;
+  struct wr_span line;
+  if (wr_mock_recording_next(a->replay, &off, &line)) {
     wr_buf_put(out, line);
-    struct wr_span after;
-    size_t peek = off;
-    event->last = a->ask.dialect != WR_MOCK_CHAT && !wr_mock_recording_next(a->replay, &peek, &after);
     if (!out->overflow) a->replay_off = off;
   } else if (replay_ends_in_done(a)) {
     wr_buf_put(out, WR_SPAN("[DONE]"));
-    event->last = true;
-    event->token = false;
     if (!out->overflow) a->terminated = true;
   } else {
     return WR_E_END;
@@ -120,16 +127,12 @@ static enum wr_err replay_next(struct wr_mock_answer *a, struct wr_buf *out,
   return out->overflow ? WR_E_NOMEM : WR_OK;
 }
 
-enum wr_err wr_mock_answer_peek(struct wr_mock_answer *a, bool *token) {
-  if (a->replay != NULL) {
-    struct wr_span line;
-    size_t off = a->replay_off;
-    *token = wr_mock_recording_next(a->replay, &off, &line);
-    return *token || replay_ends_in_done(a) ? WR_OK : WR_E_END;
-  }
+enum wr_err wr_mock_answer_peek(struct wr_mock_answer *a, struct wr_mock_event *event) {
+  if (a->replay != NULL) return replay_peek(a, event);
   const struct wr_mock_step *s = settle(a);
-  *token = s != NULL && is_token(a, s);
-  return s != NULL ? WR_OK : WR_E_END;
+  if (s == NULL) return WR_E_END;
+  *event = (struct wr_mock_event){ wr_span_str(s->name), is_token(a, s), s->last };
+  return WR_OK;
 }
 
 static struct wr_span next_piece(struct wr_mock_answer *a, const struct wr_mock_step *s, char *room) {
@@ -141,28 +144,26 @@ static struct wr_span next_piece(struct wr_mock_answer *a, const struct wr_mock_
   return wr_span_sub(all, off, left < ARGUMENT_PIECE_BYTES ? left : ARGUMENT_PIECE_BYTES);
 }
 
-enum wr_err wr_mock_answer_next(struct wr_mock_answer *a, struct wr_buf *out,
-                                struct wr_mock_event *event) {
-  size_t len_before = out->len;
-  enum wr_err err = WR_OK;
-  if (a->replay != NULL) {
-    err = replay_next(a, out, event);
-  } else {
-    const struct wr_mock_step *s = settle(a);
-    if (s == NULL) return WR_E_END;
-    char room[WR_MOCK_ARGUMENTS_BYTES];
-    struct wr_mock_text text = a->texts[a->choice];
-    struct wr_span piece = next_piece(a, s, room);
-    *event = (struct wr_mock_event){ wr_span_str(s->name), is_token(a, s), s->last };
-    s->put(a, piece, out);
-    if (out->overflow) {
-      a->texts[a->choice] = text;
-      err = WR_E_NOMEM;
-    } else if (!s->each_choice || ++a->choice >= a->ask.choices) {
-      a->choice = 0;
-      a->index++;
-    }
+static enum wr_err generated_next(struct wr_mock_answer *a, struct wr_buf *out) {
+  const struct wr_mock_step *s = settle(a);
+  if (s == NULL) return WR_E_END;
+  char room[WR_MOCK_ARGUMENTS_BYTES];
+  struct wr_mock_text text = a->texts[a->choice];
+  s->put(a, next_piece(a, s, room), out);
+  if (out->overflow) {
+    a->texts[a->choice] = text;
+    return WR_E_NOMEM;
   }
+  if (!s->each_choice || ++a->choice >= a->ask.choices) {
+    a->choice = 0;
+    a->index++;
+  }
+  return WR_OK;
+}
+
+enum wr_err wr_mock_answer_next(struct wr_mock_answer *a, struct wr_buf *out) {
+  size_t len_before = out->len;
+  enum wr_err err = a->replay != NULL ? replay_next(a, out) : generated_next(a, out);
   if (err == WR_OK) a->sequence++;
   if (err == WR_E_NOMEM) {
     out->len = len_before;

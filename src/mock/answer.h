@@ -73,11 +73,11 @@ struct wr_mock_event {
 void wr_mock_answer_init(struct wr_mock_answer *a, const struct wr_mock_ask *ask,
                          const struct wr_mock_knobs *knobs, const struct wr_mock_recording *replay,
                          uint64_t id, uint64_t created_s);
-/* What comes next, without giving it out: WR_OK, or WR_E_END. *token as in wr_mock_event. */
-WR_MUST_USE enum wr_err wr_mock_answer_peek(struct wr_mock_answer *a, bool *token);
-/* Appends the next event's payload. WR_E_END: there is none. WR_E_NOMEM: out has not the room; the answer and out are as before. */
-WR_MUST_USE enum wr_err wr_mock_answer_next(struct wr_mock_answer *a, struct wr_buf *out,
-                                            struct wr_mock_event *event);
+/* What comes next, without giving it out. WR_E_END: nothing. */
+WR_MUST_USE enum wr_err wr_mock_answer_peek(struct wr_mock_answer *a, struct wr_mock_event *event);
+/* Appends the payload of the event that peek tells. WR_E_END: there is none. WR_E_NOMEM: out has
+ * not the room; the answer and out are as before. */
+WR_MUST_USE enum wr_err wr_mock_answer_next(struct wr_mock_answer *a, struct wr_buf *out);
 /* The body of the answer when it isn't streamed. Test out->overflow. */
 void wr_mock_answer_whole(const struct wr_mock_answer *a, struct wr_buf *out);
 
