@@ -235,6 +235,16 @@ static void limits_hold_exactly(void **state) {
       assert_true(http1_run_same(&whole, &split));
     }
   }
+  /* What stands past the limit has no say, or the verdict would depend on how the bytes arrive. */
+  memset(big, 'x', sizeof big);
+  big[16384] = '\n';
+  size_t resume = 0, off, len;
+  assert_int_equal(wr_http1_head_end(wr_span_make(big, 20000), &resume, 16384, &off, &len),
+                   WR_E_HEAD_TOO_LARGE);
+  big[16383] = '\n';
+  resume = 0;
+  assert_int_equal(wr_http1_head_end(wr_span_make(big, 20000), &resume, 16384, &off, &len),
+                   WR_E_HTTP_SYNTAX);
   memset(big, 'x', sizeof big);
   http1_run(wr_span_make(big, sizeof big), false, WR_METHOD_GET, NULL, NULL, 0, &whole);
   assert_int_equal(whole.err, WR_E_HEAD_TOO_LARGE);
@@ -259,6 +269,27 @@ static void head_end_never_rescans(void **state) {
   assert_int_equal(off, 0);
 }
 
+/* At every place of an eight-byte step, and next to every kind of neighbour. */
+static void control_bytes_are_found_anywhere(void **state) {
+  (void)state;
+  static const char neighbours[] = { 'x', ' ', '\x7e', '\x80', '\xff', '!' };
+  for (size_t n = 0; n < sizeof neighbours; n++) {
+    for (size_t at = 4; at < 40; at++) {
+      for (int c = 0; c < 256; c++) {
+        char head[] = "GET / HTTP/1.1\r\nHost: a\r\n"
+                      "X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n\r\n";
+        memset(head + 29, neighbours[n], 40);
+        head[29] = head[68] = 'y';
+        head[26 + at] = (char)c;
+        bool control = (c < 0x20 && c != '\t') || c == 0x7f;
+        http1_run(wr_span_make(head, sizeof head - 1), false, WR_METHOD_GET, NULL, NULL, 0,
+                  &whole);
+        assert_int_equal(control ? WR_E_HTTP_SYNTAX : WR_OK, whole.err);
+      }
+    }
+  }
+}
+
 static void parser_refuses_what_is_not_one_head(void **state) {
   (void)state;
   static struct wr_head h;
@@ -278,6 +309,7 @@ int main(void) {
     cmocka_unit_test(every_known_name_is_found),
     cmocka_unit_test(limits_hold_exactly),
     cmocka_unit_test(head_end_never_rescans),
+    cmocka_unit_test(control_bytes_are_found_anywhere),
     cmocka_unit_test(parser_refuses_what_is_not_one_head),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
