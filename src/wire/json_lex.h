@@ -97,14 +97,20 @@ size_t wr_json_lex_utf8(uint32_t code, char out[4]);
  * character, the first byte only). */
 const char *wr_json_lex_char(const char *p, const char *end, char out[4], size_t *n);
 
+/* Do the bytes of a name behind its first eight agree? */
+bool wr_json_prog_tail(const char *text, const char *key, size_t len);
+
 /* Node that a name (decoded) leads to, or 0. */
 static inline unsigned wr_json_prog_key(const struct wr_json_prog *prog,
                                         const struct wr_json_node *node, const char *key,
                                         size_t len, uint64_t head) {
   const struct wr_json_edge *e = prog->edges + node->first;
-  for (unsigned n = node->n_keys; n > 0; n--, e++) {
-    if (e->head != head || e->len != len) continue;
-    if (len <= 8 || memcmp(prog->text + e->text_off + 8, key + 8, len - 8) == 0) return e->node;
+  const struct wr_json_edge *last = e + node->n_keys;
+  for (; e < last; e++) {
+    if (e->head == head && e->len == len &&
+        (len <= 8 || wr_json_prog_tail(prog->text + e->text_off, key, len))) {
+      return e->node;
+    }
   }
   return 0;
 }

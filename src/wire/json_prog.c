@@ -174,6 +174,10 @@ static enum wr_err build_node(struct compiler *c, unsigned id) {
   return err;
 }
 
+bool wr_json_prog_tail(const char *text, const char *key, size_t len) {
+  return memcmp(text + 8, key + 8, len - 8) == 0;
+}
+
 enum wr_err wr_json_compile(struct wr_json_prog *prog, const char *const *paths, size_t n) {
   struct compiler c;
   memset(prog, 0, sizeof *prog);

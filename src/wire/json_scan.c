@@ -24,11 +24,14 @@ struct scan {
   struct frame frames[WR_JSON_MAX_STEPS + 1];
 };
 
-static const char *fail(struct scan *s, enum wr_err err) {
+/* Kept out of the loops that are short because of it. */
+#define COLD __attribute__((noinline))
+
+static COLD const char *fail(struct scan *s, enum wr_err err) {
   s->err = err;
   return NULL;
 }
-static const char *bad(struct scan *s) { return fail(s, WR_E_JSON_SYNTAX); }
+static COLD const char *bad(struct scan *s) { return fail(s, WR_E_JSON_SYNTAX); }
 
 static inline bool is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 
@@ -38,6 +41,11 @@ static inline const char *skip_space(const char *p, const char *end) {
   return p;
 }
 
+/* Strings with escapes, and those longer than a block. */
+static COLD const char *long_string(const char *p, const char *end, bool *escaped) {
+  return wr_json_lex_string(p, end, escaped);
+}
+
 /* p is behind the opening quote: the closing one, or NULL. Most strings end within sixteen bytes; near
  * the document's end those are read backwards from there. */
 static inline const char *string_end(const struct scan *s, const char *p, bool *escaped) {
@@ -45,9 +53,13 @@ static inline const char *string_end(const struct scan *s, const char *p, bool *
   size_t left = (size_t)(s->end - p);
   if (__builtin_expect(left >= 16, 1)) {
     unsigned m = wr_json_lex_mask(p);
-    const char *q = p + __builtin_ctz(m | 0x10000);
-    if (__builtin_expect(m && *q == '"', 1)) return q;
-    return wr_json_lex_string(q, s->end, escaped);
+    if (__builtin_expect(m != 0, 1)) {
+      p += __builtin_ctz(m);
+      if (__builtin_expect(*p == '"', 1)) return p;
+    } else {
+      p += 16;
+    }
+    return long_string(p, s->end, escaped);
   }
   if (s->end - s->base >= 16 && left > 0) {
     unsigned m = wr_json_lex_mask(s->end - 16) >> (16 - left);
@@ -55,7 +67,7 @@ static inline const char *string_end(const struct scan *s, const char *p, bool *
     if (m && *q == '"') return q;
   }
 #endif
-  return wr_json_lex_string(p, s->end, escaped);
+  return long_string(p, s->end, escaped);
 }
 
 static inline const char *literal(struct scan *s, const char *p, const char *word, size_t len) {
@@ -64,7 +76,7 @@ static inline const char *literal(struct scan *s, const char *p, const char *wor
 }
 
 /* A number or literal. */
-static const char *plain_scalar(struct scan *s, const char *p, uint8_t *type) {
+static COLD const char *plain_scalar(struct scan *s, const char *p, uint8_t *type) {
   switch (*p) {
   case 'n':
     *type = WR_JSON_NULL;
@@ -188,7 +200,7 @@ static const char *skip_fast(struct scan *s, const char *p) {
   }
 }
 
-static const char *skip_container(struct scan *s, const char *p) {
+static COLD const char *skip_container(struct scan *s, const char *p) {
   return s->flags & WR_JSON_SKIP_FAST ? skip_fast(s, p) : skip_strict(s, p);
 }
 
@@ -208,7 +220,7 @@ static void set_lengths(struct scan *s, uint32_t targets, const char *end) {
   }
 }
 
-static void forget(struct scan *s, uint32_t paths) {
+static COLD void forget(struct scan *s, uint32_t paths) {
   s->found &= ~paths;
   s->nulls &= ~paths;
   for (; paths; paths &= paths - 1) {
@@ -222,7 +234,7 @@ static inline bool is_done(const struct scan *s) {
 }
 
 /* A container at p that paths lead to or into; a frame is pushed where they lead on. */
-static const char *open_container(struct scan *s, const char *p, const struct wr_json_node *node,
+static COLD const char *open_container(struct scan *s, const char *p, const struct wr_json_node *node,
                                   uint32_t lock) {
   bool object = *p == '{';
   uint32_t targets = node->ends & ~lock;
@@ -247,7 +259,7 @@ static const char *open_container(struct scan *s, const char *p, const struct wr
 }
 
 /* A value at p (not the end) for a node; lock holds for the container that it stands in. */
-static const char *value(struct scan *s, const char *p, unsigned id, uint32_t lock) {
+static inline const char *value(struct scan *s, const char *p, unsigned id, uint32_t lock) {
   const struct wr_json_node *node = &s->prog->nodes[id];
   if ((*p | 0x20) == '{') return open_container(s, p, node, lock);
   struct wr_json_value v = { { (uint32_t)(p - s->base), 0 }, 0, false };
@@ -288,7 +300,7 @@ static void end_element(struct scan *s, struct frame *f, uint32_t wild) {
 }
 
 /* A name with escapes: decoded as far as any name of a path is long. */
-static unsigned escaped_name(const struct scan *s, const struct wr_json_node *node,
+static COLD unsigned escaped_name(const struct scan *s, const struct wr_json_node *node,
                              const char *p, const char *end) {
   char key[WR_JSON_MAX_KEY];
   size_t len = 0;
@@ -303,7 +315,7 @@ static unsigned escaped_name(const struct scan *s, const struct wr_json_node *no
   return wr_json_prog_key(s->prog, node, key, len, wr_json_prog_head(key, len));
 }
 
-static unsigned find_name(const struct scan *s, const struct wr_json_node *node, const char *p,
+static inline unsigned find_name(const struct scan *s, const struct wr_json_node *node, const char *p,
                           size_t len, bool escaped) {
   if (escaped) return escaped_name(s, node, p, p + len);
   uint64_t head;
@@ -322,7 +334,7 @@ static unsigned find_name(const struct scan *s, const struct wr_json_node *node,
 
 /* From behind the object's brace or a member, to the next name's opening quote; where the object ends
  * instead, its frame is closed and the place behind the brace given. */
-static const char *next_member(struct scan *s, const char *p, bool first) {
+static COLD const char *next_member(struct scan *s, const char *p, bool first) {
   p = skip_space(p, s->end);
   if (p == s->end) return bad(s);
   if (*p == '}') return close_frame(s, p);
@@ -334,7 +346,7 @@ static const char *next_member(struct scan *s, const char *p, bool first) {
 }
 
 /* p is behind a name's closing quote: the place of the value. */
-static const char *after_name(struct scan *s, const char *p) {
+static COLD const char *after_name(struct scan *s, const char *p) {
   p = skip_space(p, s->end);
   if (p == s->end || *p != ':') return bad(s);
   p = skip_space(p + 1, s->end);
@@ -358,18 +370,20 @@ static const char *run_object(struct scan *s, const char *p) {
   const uint64_t lens = node->lens;
   const unsigned level = s->n;
   p = next_member(s, p, !f->started);
-  while (p && s->n == level) {
+  if (!p || s->n != level) return p;
+  for (;;) {
     bool escaped = false;
     const char *name = p + 1;
-    const char *quote = string_end(s, name, &escaped);
+    p = string_end(s, name, &escaped);
     /* Behind it come at least a colon, a digit and the brace. */
-    if (!quote || end - quote < 4) return bad(s);
-    p = quote + 2;
-    if (__builtin_expect(quote[1] != ':' || (unsigned char)*p <= ' ', 0)) {
-      p = after_name(s, quote + 1);
+    if (!p || end - p < 4) return bad(s);
+    size_t len = (size_t)(p - name);
+    if (__builtin_expect(p[1] == ':' && (unsigned char)p[2] > ' ', 1)) {
+      p += 2;
+    } else {
+      p = after_name(s, p + 1);
       if (!p) return NULL;
     }
-    size_t len = (size_t)(quote - name);
     unsigned id = 0;
     if (escaped || (len < 64 && (lens >> len & 1))) id = find_name(s, node, name, len, escaped);
     if (id) {
@@ -381,11 +395,11 @@ static const char *run_object(struct scan *s, const char *p) {
     }
     if (__builtin_expect(end - p >= 2 && p[0] == ',' && p[1] == '"', 1)) {
       p++;
-    } else {
-      p = next_member(s, p, false);
+      continue;
     }
+    p = next_member(s, p, false);
+    if (!p || s->n != level) return p;
   }
-  return p;
 }
 
 /* Reads elements until one opens a frame or the array ends. */
