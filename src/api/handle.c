@@ -55,6 +55,7 @@ void *wr_handle_new(lua_State *L, enum wr_handle_type type, size_t bytes, int va
 void *wr_handle_peek(lua_State *L, int arg, enum wr_handle_type type) {
   if (lua_type(L, arg) != LUA_TUSERDATA) return NULL;
   struct wr_handle *h = lua_touserdata(L, arg);
+  if (lua_rawlen(L, arg) < sizeof *h) return NULL; /* the loader's own are smaller */
   return h->type == (uint32_t)type ? h : NULL;
 }
 

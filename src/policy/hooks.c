@@ -1,0 +1,125 @@
+/* hooks.c: relay/hooks.h in Lua. */
+#include <lua.h>
+
+#include "api/handle.h"
+#include "base/check.h"
+#include "policy/engine_int.h"
+
+/* The event's function is the hot one: nothing is looked up by name, nothing is made after a stream's first event. */
+static int call_event(lua_State *L) {
+  struct wr_hook_call *c = lua_touserdata(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref);
+  wr_lsession_push(L, c->s);
+  wr_levent_push(L, 3, c->ev, c->raw);
+  lua_insert(L, 3);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->conf_ref);
+  lua_call(L, 3, 2);
+  if (!lua_isnil(L, 2)) wr_verdict_read_event(L, c, 2);
+  return 0;
+}
+
+static int call_request(lua_State *L) {
+  struct wr_hook_call *c = lua_touserdata(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref);
+  wr_lrequest_push(L, c->rq);
+  wr_lsession_push(L, c->s);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->conf_ref);
+  lua_call(L, 3, 4);
+  if (!lua_isnil(L, 2)) wr_verdict_read_request(L, c, 2);
+  return 0;
+}
+
+static int call_end(lua_State *L) {
+  struct wr_hook_call *c = lua_touserdata(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref);
+  wr_lend_push(L, c->s, c->outcome);
+  wr_lsession_push(L, c->s);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->conf_ref);
+  lua_call(L, 3, 0);
+  return 0;
+}
+
+static enum wr_fail fail_of(enum wr_vm_end end) {
+  switch (end) {
+    case WR_VM_INSTRUCTIONS: return WR_FAIL_INSTRUCTIONS;
+    case WR_VM_TIME: return WR_FAIL_TIME;
+    case WR_VM_MEMORY: return WR_FAIL_MEMORY;
+    case WR_VM_OK:
+    case WR_VM_ERROR:
+    case WR_VM_ENDS: break;
+  }
+  return WR_FAIL_ERROR;
+}
+
+/* Runs one hook. Whatever happens, c->out is a verdict that the relay can follow. */
+static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) {
+  struct wr_engine *e = c->e;
+  lua_State *L = e->L;
+  if (e->plugins[hook->plugin].until_us && wr_hook_aside(e, hook, c->s, c->out)) return;
+  struct wr_vm_call call = { wr_hook_name(hook), e->plugins[hook->plugin].name, c->s->id, true, 0, 0 };
+  bool known = c->s->policy != NULL;
+  c->hook = hook;
+  c->bad = false;
+  hook->calls++;
+  e->script->epoch++;
+  lua_pushcfunction(L, fn);
+  lua_pushlightuserdata(L, c);
+  enum wr_vm_end end = wr_vm_pcall(e->vm, &call, 1, 0);
+  e->script->epoch++;
+  if (!known && c->s->policy) e->streams++;
+  if (end != WR_VM_OK) wr_hook_failed(e, hook, c->s, fail_of(end), wr_vm_error(e->vm), c->out);
+  else if (c->bad) wr_hook_failed(e, hook, c->s, WR_FAIL_VERDICT, wr_span_str(c->why), c->out);
+  else if (e->script->left < e->script->instructions / 2) wr_hook_near_limit(e, hook, c->s);
+  wr_vm_relieve(e->vm);
+}
+
+static struct wr_hook_list list_of(const struct wr_engine *e, const struct wr_hook_stream *s, enum wr_hook_id id) {
+  size_t route = (size_t)(s->route - e->conf->routes);
+  WR_CHECK(route < e->conf->route_count);
+  return e->routes[route * WR_HOOK_IDS + (size_t)id];
+}
+
+void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq, struct wr_verdict *out);
+void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev, const struct wr_view *raw,
+                     struct wr_verdict *out);
+void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
+
+/* Each hook sees the request as it came; routes add up, a refusal or an answer ends the chain. */
+void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq, struct wr_verdict *out) {
+  struct wr_engine *e = ctx;
+  struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_REQUEST);
+  struct wr_hook_call c = { .e = e, .s = s, .rq = rq, .out = out };
+  *out = wr_verdict_none();
+  for (uint32_t i = 0; i < list.count; i++) {
+    run(&c, &e->hooks[list.first + i], call_request);
+    if (out->kind != WR_VERDICT_DEFAULT && out->kind != WR_VERDICT_ROUTE) return;
+  }
+}
+
+void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev, const struct wr_view *raw,
+                     struct wr_verdict *out) {
+  struct wr_engine *e = ctx;
+  struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_EVENT);
+  struct wr_hook_call c;
+  c.e = e;
+  c.s = s;
+  c.ev = ev;
+  c.raw = raw;
+  c.out = out;
+  out->kind = WR_VERDICT_DEFAULT;
+  for (uint32_t i = 0; i < list.count; i++) {
+    run(&c, &e->hooks[list.first + i], call_event);
+    if (out->kind != WR_VERDICT_DEFAULT) return;
+  }
+}
+
+void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome) {
+  struct wr_engine *e = ctx;
+  struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_END);
+  struct wr_verdict none = wr_verdict_none();
+  struct wr_hook_call c = { .e = e, .s = s, .out = &none, .outcome = outcome };
+  for (uint32_t i = 0; i < list.count; i++) run(&c, &e->hooks[list.first + i], call_end);
+  if (!s->policy) return;
+  wr_lsession_end(e->L, s);
+  e->streams--;
+}

@@ -1,0 +1,280 @@
+/* verdict.c: what a hook returned, checked and turned into a struct wr_verdict. */
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/text.h"
+#include "policy/engine_int.h"
+
+#define REASON_MAX_BYTES 256
+#define TEXT_MAX_BYTES (64u << 10)
+
+/* Slots of the table that keeps a verdict's strings alive. */
+enum keep { KEEP_TEXT = 1, KEEP_MODEL, KEEP_HEADERS };
+
+static void bad(struct wr_hook_call *c, const char *format, ...) WR_PRINTF(2, 3);
+static void bad(struct wr_hook_call *c, const char *format, ...) {
+  struct wr_buf b;
+  char what[120];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(what, sizeof what, format, args);
+  va_end(args);
+  c->bad = true;
+  wr_buf_init(&b, c->why, sizeof c->why - 1);
+  wr_buf_printf(&b, "%s of '%.60s'", wr_hook_name(c->hook), c->e->plugins[c->hook->plugin].name);
+  wr_buf_put(&b, wr_span_str(" "));
+  wr_buf_put(&b, wr_span_str(what));
+  c->why[b.len] = '\0';
+}
+
+/* The string at idx as a span that stays until the next verdict: the table keeps it alive. */
+static struct wr_span keep(lua_State *L, struct wr_hook_call *c, int idx, int slot) {
+  size_t len;
+  const char *ptr = lua_tolstring(L, idx, &len);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->e->keep_ref);
+  lua_pushvalue(L, idx);
+  lua_rawseti(L, -2, slot);
+  lua_pop(L, 1);
+  return wr_span_make(ptr, len);
+}
+
+static bool is_text(lua_State *L, int idx, size_t max) {
+  return lua_type(L, idx) == LUA_TSTRING && lua_rawlen(L, idx) <= max;
+}
+
+/* What was returned instead of a verdict, short enough for a line. */
+static void bad_word(lua_State *L, struct wr_hook_call *c, int idx, const char *expected) {
+  if (lua_type(L, idx) == LUA_TSTRING) {
+    bad(c, "returned \"%.40s\"; expected %s", lua_tostring(L, idx), expected);
+  } else {
+    bad(c, "returned a %s; expected %s", luaL_typename(L, idx), expected);
+  }
+}
+
+static bool is_word(lua_State *L, int idx, const char *word) {
+  return lua_type(L, idx) == LUA_TSTRING && strcmp(lua_tostring(L, idx), word) == 0;
+}
+
+void wr_verdict_read_event(lua_State *L, struct wr_hook_call *c, int first) {
+  struct wr_verdict v = wr_verdict_none();
+  if (is_word(L, first, "pass")) return;
+  if (is_word(L, first, "drop")) {
+    c->out->kind = WR_VERDICT_DROP;
+    return;
+  }
+  if (!is_word(L, first, "stop")) {
+    bad_word(L, c, first, "nil, \"pass\", \"drop\" or \"stop\"");
+    return;
+  }
+  if (!lua_isnil(L, first + 1)) {
+    if (!is_text(L, first + 1, REASON_MAX_BYTES)) {
+      bad(c, "returned \"stop\" with a reason that is no string of at most %d bytes", REASON_MAX_BYTES);
+      return;
+    }
+    v.text = keep(L, c, first + 1, KEEP_TEXT);
+  }
+  v.kind = WR_VERDICT_STOP;
+  *c->out = v;
+}
+
+/* Options of a route verdict that were read so far. */
+struct route_options {
+  int64_t max_tokens, deadline_ms; /* -1: none */
+  bool final;
+  bool model; /* it is on the stack, at model_at */
+  int model_at;
+};
+
+static bool read_deadline(lua_State *L, struct route_options *o) {
+  uint64_t us = 0;
+  if (lua_type(L, -1) == LUA_TNUMBER) {
+    lua_Number s = lua_tonumber(L, -1);
+    if (!(s > 0 && s <= 86400.0 * 365)) return false;
+    us = (uint64_t)(s * 1e6);
+  } else if (lua_type(L, -1) != LUA_TSTRING ||
+             wr_text_duration_us(wr_span_str(lua_tostring(L, -1)), &us) != WR_OK || us == 0) {
+    return false;
+  }
+  o->deadline_ms = (int64_t)(us < 1000 ? 1 : us / 1000);
+  return true;
+}
+
+/* One option: its name at -2, its value at -1. False: bad() was called. */
+static bool read_option(lua_State *L, struct wr_hook_call *c, struct route_options *o) {
+  if (lua_type(L, -2) != LUA_TSTRING) {
+    bad(c, "returned \"route\" with options that are not named");
+    return false;
+  }
+  if (is_word(L, -2, "model")) {
+    o->model = is_text(L, -1, 256) && lua_rawlen(L, -1) > 0;
+    if (o->model) {
+      lua_pushvalue(L, -1);
+      lua_replace(L, o->model_at);
+      return true;
+    }
+  } else if (is_word(L, -2, "max_tokens")) {
+    int ok = 0;
+    o->max_tokens = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &ok) : 0;
+    if (ok && o->max_tokens > 0) return true;
+  } else if (is_word(L, -2, "deadline")) {
+    if (read_deadline(L, o)) return true;
+  } else if (is_word(L, -2, "final")) {
+    o->final = lua_toboolean(L, -1) != 0;
+    if (lua_isboolean(L, -1)) return true;
+  } else {
+    bad(c, "returned \"route\" with the unknown option '%.40s'", lua_tostring(L, -2));
+    return false;
+  }
+  bad(c, "returned \"route\" with a %s that has no valid value", lua_tostring(L, -2));
+  return false;
+}
+
+static bool read_options(lua_State *L, struct wr_hook_call *c, int idx, struct route_options *o) {
+  if (lua_isnil(L, idx)) return true;
+  if (lua_type(L, idx) != LUA_TTABLE) {
+    bad(c, "returned \"route\" with options that are a %s; expected a table", luaL_typename(L, idx));
+    return false;
+  }
+  lua_pushnil(L);
+  while (lua_next(L, idx)) {
+    if (!read_option(L, c, o)) return false;
+    lua_pop(L, 1);
+  }
+  return true;
+}
+
+static int64_t lower(int64_t a, int64_t b) {
+  if (a < 0) return b;
+  return b < 0 || a < b ? a : b;
+}
+
+static void read_route(lua_State *L, struct wr_hook_call *c, int first) {
+  struct route_options o = { -1, -1, false, false, 0 };
+  if (lua_type(L, first + 1) != LUA_TSTRING) {
+    bad(c, "returned \"route\" without a name");
+    return;
+  }
+  size_t len;
+  const char *name = lua_tolstring(L, first + 1, &len);
+  uint32_t group = wr_conf_group_find(c->e->conf, wr_span_make(name, len));
+  if (group == UINT32_MAX) {
+    bad(c, "returned \"route\", \"%.40s\": there is no upstream or group of that name", name);
+    return;
+  }
+  lua_pushnil(L);
+  o.model_at = lua_gettop(L);
+  if (!read_options(L, c, first + 2, &o)) return;
+  struct wr_verdict *out = c->out;
+  out->max_tokens = lower(out->max_tokens, o.max_tokens);
+  out->deadline_ms = lower(out->deadline_ms, o.deadline_ms);
+  if (c->final) return;
+  out->kind = WR_VERDICT_ROUTE;
+  out->group = group;
+  out->model = o.model ? keep(L, c, o.model_at, KEEP_MODEL) : wr_span_make(NULL, 0);
+  c->final = o.final;
+}
+
+static bool is_header_name(struct wr_span s) {
+  if (s.len == 0 || s.len > 128) return false;
+  for (size_t i = 0; i < s.len; i++) {
+    char ch = s.ptr[i];
+    bool alnum = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9');
+    if (!alnum && !(ch && strchr("!#$%&'*+-.^_`|~", ch))) return false;
+  }
+  return true;
+}
+
+static bool is_header_value(struct wr_span s) {
+  if (s.len > 1024) return false;
+  for (size_t i = 0; i < s.len; i++) {
+    unsigned char ch = (unsigned char)s.ptr[i];
+    if ((ch < 0x20 && ch != '\t') || ch == 0x7f) return false;
+  }
+  return true;
+}
+
+/* The length and the connection are weir's to say. */
+static bool is_reserved(struct wr_span name) {
+  static const char *const names[] = { "content-length", "transfer-encoding", "connection", "content-type", "date",
+                                       "server", "keep-alive", "upgrade", "trailer", "te" };
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    if (wr_span_ieq(name, wr_span_str(names[i]))) return true;
+  }
+  return false;
+}
+
+/* One header: its name at -2, its value at -1. */
+static bool read_header(lua_State *L, struct wr_hook_call *c, struct wr_verdict *v) {
+  size_t i = v->header_count;
+  if (i == WR_VERDICT_HEADERS) {
+    bad(c, "returned \"reject\" with more than %d headers", WR_VERDICT_HEADERS);
+    return false;
+  }
+  if (lua_type(L, -2) != LUA_TSTRING || !lua_isstring(L, -1)) {
+    bad(c, "returned \"reject\" with headers that are not names and values");
+    return false;
+  }
+  int slot = KEEP_HEADERS + 2 * (int)i;
+  v->headers[i].name = keep(L, c, lua_absindex(L, -2), slot);
+  v->headers[i].value = keep(L, c, lua_absindex(L, -1), slot + 1);
+  v->header_count++;
+  if (is_header_name(v->headers[i].name) && is_header_value(v->headers[i].value) &&
+      !is_reserved(v->headers[i].name)) {
+    return true;
+  }
+  bad(c, "returned \"reject\" with a header that is not allowed: '%.40s'", lua_tostring(L, -2));
+  return false;
+}
+
+static bool read_headers(lua_State *L, struct wr_hook_call *c, int idx, struct wr_verdict *v) {
+  if (lua_isnil(L, idx)) return true;
+  if (lua_type(L, idx) != LUA_TTABLE) {
+    bad(c, "returned \"reject\" with headers that are a %s; expected a table", luaL_typename(L, idx));
+    return false;
+  }
+  lua_pushnil(L);
+  while (lua_next(L, idx)) {
+    if (!read_header(L, c, v)) return false;
+    lua_pop(L, 1);
+  }
+  return true;
+}
+
+static void read_reject(lua_State *L, struct wr_hook_call *c, int first) {
+  struct wr_verdict v = wr_verdict_none();
+  int ok = 0;
+  lua_Integer status = lua_type(L, first + 1) == LUA_TNUMBER ? lua_tointegerx(L, first + 1, &ok) : 0;
+  if (!ok || status < 400 || status > 599) {
+    bad(c, "returned \"reject\" without a status of 400 to 599");
+    return;
+  }
+  if (!is_text(L, first + 2, TEXT_MAX_BYTES)) {
+    bad(c, "returned \"reject\" without a text of at most 64 KiB");
+    return;
+  }
+  if (!read_headers(L, c, first + 3, &v)) return;
+  v.kind = WR_VERDICT_REJECT;
+  v.status = (uint16_t)status;
+  v.text = keep(L, c, first + 2, KEEP_TEXT);
+  *c->out = v;
+}
+
+static void read_answer(lua_State *L, struct wr_hook_call *c, int first) {
+  if (!is_text(L, first + 1, TEXT_MAX_BYTES)) {
+    bad(c, "returned \"answer\" without a text of at most 64 KiB");
+    return;
+  }
+  struct wr_verdict v = wr_verdict_none();
+  v.kind = WR_VERDICT_ANSWER;
+  v.text = keep(L, c, first + 1, KEEP_TEXT);
+  *c->out = v;
+}
+
+void wr_verdict_read_request(lua_State *L, struct wr_hook_call *c, int first) {
+  if (is_word(L, first, "route")) read_route(L, c, first);
+  else if (is_word(L, first, "reject")) read_reject(L, c, first);
+  else if (is_word(L, first, "answer")) read_answer(L, c, first);
+  else bad_word(L, c, first, "nil, \"route\", \"reject\" or \"answer\"");
+}
