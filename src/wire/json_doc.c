@@ -130,7 +130,8 @@ struct wr_span wr_json_item_name(const struct wr_json_item *from) {
 
 size_t wr_json_item_count(const struct wr_json_item *from) {
   size_t count = 0;
-  for (const struct wr_json_item *i = wr_json_item_first(from); i; i = wr_json_item_next(i)) count++;
+  const struct wr_json_item *i = wr_json_item_first(from);
+  for (; i; i = wr_json_item_next(i)) count++;
   return count;
 }
 

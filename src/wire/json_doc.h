@@ -15,7 +15,8 @@ struct wr_json_item;
 struct wr_buf;
 
 /* max_bytes: 0 means 16 MiB. WR_E_JSON_SYNTAX, WR_E_JSON_DEPTH, WR_E_BODY_TOO_LARGE, WR_E_NOMEM. */
-WR_MUST_USE enum wr_err wr_json_doc_parse(struct wr_span text, size_t max_bytes, struct wr_json_doc **out);
+WR_MUST_USE enum wr_err wr_json_doc_parse(struct wr_span text, size_t max_bytes,
+                                          struct wr_json_doc **out);
 void wr_json_doc_free(struct wr_json_doc *doc);
 const struct wr_json_item *wr_json_doc_root(const struct wr_json_doc *doc);
 
@@ -36,6 +37,7 @@ const struct wr_json_item *wr_json_item_next(const struct wr_json_item *item);
 struct wr_span wr_json_item_name(const struct wr_json_item *item);
 size_t wr_json_item_count(const struct wr_json_item *item);
 /* Appends the item as text, compact or indented. WR_E_NOMEM; WR_E_AGAIN: `out` is full. */
-WR_MUST_USE enum wr_err wr_json_item_print(const struct wr_json_item *item, bool indent, struct wr_buf *out);
+WR_MUST_USE enum wr_err wr_json_item_print(const struct wr_json_item *item, bool indent,
+                                           struct wr_buf *out);
 
 #endif

@@ -21,25 +21,26 @@ struct wr_json_edit {
 #define WR_JSON_PATCH_PIECES(n) (3 * (n) + 1)
 
 /* Replaces a value. */
-static inline struct wr_json_edit wr_json_patch_replace(struct wr_extent raw, struct wr_span literal) {
+static inline struct wr_json_edit wr_json_patch_replace(struct wr_extent raw,
+                                                        struct wr_span literal) {
   struct wr_json_edit e = { raw, literal, false };
   return e;
 }
 /* Inserts a member (`"name":literal`) at the start of the object at extent `object`. WR_E_ARG:
  * that is no object. */
-WR_MUST_USE enum wr_err wr_json_patch_insert(struct wr_span doc, struct wr_extent object, struct wr_span member,
-                                             struct wr_json_edit *out);
+WR_MUST_USE enum wr_err wr_json_patch_insert(struct wr_span doc, struct wr_extent object,
+                                             struct wr_span member, struct wr_json_edit *out);
 /* Sorts a few edits by offset; edits at the same offset keep their order. */
 void wr_json_patch_sort(struct wr_json_edit *edits, size_t n);
 /* The new document as pieces, empty ones left out: edits sorted, not overlapping, within the
  * document (else WR_E_ARG). out has room for WR_JSON_PATCH_PIECES(n); *bytes, if not NULL, is the
  * new length. */
-WR_MUST_USE enum wr_err wr_json_patch(struct wr_span doc, const struct wr_json_edit *edits, size_t n,
-                                      struct wr_span *out, size_t *n_out, size_t *bytes);
+WR_MUST_USE enum wr_err wr_json_patch(struct wr_span doc, const struct wr_json_edit *edits,
+                                      size_t n, struct wr_span *out, size_t *n_out, size_t *bytes);
 
 struct wr_buf;
 /* The same, appended to a buffer. WR_E_ARG; WR_E_AGAIN: `out` is full. */
-WR_MUST_USE enum wr_err wr_json_patch_write(struct wr_buf *out, struct wr_span doc, const struct wr_json_edit *edits,
-                                            size_t n);
+WR_MUST_USE enum wr_err wr_json_patch_write(struct wr_buf *out, struct wr_span doc,
+                                            const struct wr_json_edit *edits, size_t n);
 
 #endif

@@ -1,4 +1,4 @@
-/* Compiles paths into a tree of nodes, where a node stands for the set of paths that agree so far. */
+/* Compiles paths into a tree of nodes; a node stands for the set of paths that agree so far. */
 #include "wire/json_lex.h"
 
 enum step_kind { STEP_KEY, STEP_INDEX, STEP_EITHER, STEP_WILD };

@@ -46,8 +46,8 @@ static COLD const char *long_string(const char *p, const char *end, bool *escape
   return wr_json_lex_string(p, end, escaped);
 }
 
-/* p is behind the opening quote: the closing one, or NULL. Most strings end within sixteen bytes; near
- * the document's end those are read backwards from there. */
+/* p is behind the opening quote: the closing one, or NULL. Most strings end within sixteen bytes;
+ * near the document's end those are read backwards from there. */
 static inline const char *string_end(const struct scan *s, const char *p, bool *escaped) {
 #if defined(__SSE2__)
   size_t left = (size_t)(s->end - p);
@@ -234,8 +234,8 @@ static inline bool is_done(const struct scan *s) {
 }
 
 /* A container at p that paths lead to or into; a frame is pushed where they lead on. */
-static COLD const char *open_container(struct scan *s, const char *p, const struct wr_json_node *node,
-                                  uint32_t lock) {
+static COLD const char *open_container(struct scan *s, const char *p,
+                                       const struct wr_json_node *node, uint32_t lock) {
   bool object = *p == '{';
   uint32_t targets = node->ends & ~lock;
   struct wr_json_value v = { { (uint32_t)(p - s->base), 0 },
@@ -315,8 +315,8 @@ static COLD unsigned escaped_name(const struct scan *s, const struct wr_json_nod
   return wr_json_prog_key(s->prog, node, key, len, wr_json_prog_head(key, len));
 }
 
-static inline unsigned find_name(const struct scan *s, const struct wr_json_node *node, const char *p,
-                          size_t len, bool escaped) {
+static inline unsigned find_name(const struct scan *s, const struct wr_json_node *node,
+                                 const char *p, size_t len, bool escaped) {
   if (escaped) return escaped_name(s, node, p, p + len);
   uint64_t head;
   if (s->end - p >= 8) {
@@ -332,8 +332,8 @@ static inline unsigned find_name(const struct scan *s, const struct wr_json_node
   return wr_json_prog_key(s->prog, node, p, len, head);
 }
 
-/* From behind the object's brace or a member, to the next name's opening quote; where the object ends
- * instead, its frame is closed and the place behind the brace given. */
+/* From behind the object's brace or a member, to the next name's opening quote; where the object
+ * ends instead, its frame is closed and the place behind the brace given. */
 static COLD const char *next_member(struct scan *s, const char *p, bool first) {
   p = skip_space(p, s->end);
   if (p == s->end) return bad(s);
@@ -361,8 +361,8 @@ static const char *found_member(struct scan *s, struct frame *f, const char *p, 
   return value(s, p, id, f->lock);
 }
 
-/* Reads members until one opens a frame or the object ends. Compact text takes the short way: each name
- * follows on `,"` and each value on a colon. */
+/* Reads members until one opens a frame or the object ends. Compact text takes the short way: each
+ * name follows on `,"` and each value on a colon. */
 static const char *run_object(struct scan *s, const char *p) {
   struct frame *f = &s->frames[s->n - 1];
   const struct wr_json_node *node = &s->prog->nodes[f->node];

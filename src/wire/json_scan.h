@@ -41,7 +41,7 @@ enum wr_json_type {
 };
 
 struct wr_json_value {
-  struct wr_extent raw; /* the whole literal, a string with its quotes; counted from the document's first byte */
+  struct wr_extent raw; /* the whole literal, a string with its quotes; from the document's start */
   uint8_t type;         /* enum wr_json_type */
   bool escaped;         /* a string with at least one backslash */
 };
@@ -83,7 +83,8 @@ struct wr_json_prog {
 
 /* n: 1 .. WR_JSON_MAX_PATHS. The empty path is the document itself. WR_E_ARG: a path that is
  * malformed, or a limit above. */
-WR_MUST_USE enum wr_err wr_json_compile(struct wr_json_prog *prog, const char *const *paths, size_t n);
+WR_MUST_USE enum wr_err wr_json_compile(struct wr_json_prog *prog, const char *const *paths,
+                                        size_t n);
 
 enum wr_json_flag {
   /* Subtrees that no path leads into are skipped by their quotes and brackets only, unvalidated;
@@ -97,11 +98,11 @@ enum wr_json_flag {
 /* out: one value a path, in the order of the paths; all written, also on an error (then what was
  * found so far). doc: the whole document, up to 4 GiB - 1, white space around it is fine.
  * WR_E_JSON_SYNTAX, WR_E_JSON_DEPTH. */
-WR_MUST_USE enum wr_err wr_json_scan_with(const struct wr_json_prog *prog, struct wr_span doc, unsigned flags,
-                                          struct wr_json_value *out);
+WR_MUST_USE enum wr_err wr_json_scan_with(const struct wr_json_prog *prog, struct wr_span doc,
+                                          unsigned flags, struct wr_json_value *out);
 /* Validates everything. */
-WR_MUST_USE static inline enum wr_err wr_json_scan(const struct wr_json_prog *prog, struct wr_span doc,
-                                                   struct wr_json_value *out) {
+WR_MUST_USE static inline enum wr_err wr_json_scan(const struct wr_json_prog *prog,
+                                                   struct wr_span doc, struct wr_json_value *out) {
   return wr_json_scan_with(prog, doc, 0, out);
 }
 

@@ -40,14 +40,14 @@ struct wr_json_stream {
   uint32_t code;                   /* code unit of the \u escape that is being read */
   uint16_t high;                   /* a high surrogate that waits for its low one, or 0 */
   uint16_t cap_used;
-  uint16_t cap_len;                /* bytes of the current scalar in the capture room; UINT16_MAX: too many */
+  uint16_t cap_len; /* bytes of the current scalar in the capture room; UINT16_MAX: too many */
   uint8_t state;
   uint8_t sub;                     /* place within a number, literal or escape */
   uint8_t depth;
   uint8_t interest;                /* frames in use: levels that a path leads into */
   uint8_t node;                    /* node of the value that comes next; 0: no path */
   uint8_t key_len;                 /* decoded bytes; above WR_JSON_MAX_KEY: matches nothing */
-  uint8_t name;                    /* the current string: 0 a value, 1 a name to match, 2 any other name */
+  uint8_t name; /* the current string: 0 a value, 1 a name to match, 2 any other name */
   uint8_t type;                    /* enum wr_json_type of the current scalar */
   bool escaped;
   uint8_t err;
@@ -66,7 +66,8 @@ WR_MUST_USE enum wr_err wr_json_stream_feed(struct wr_json_stream *s, struct wr_
 WR_MUST_USE enum wr_err wr_json_stream_finish(struct wr_json_stream *s);
 /* Value of the i-th path, i < n of the program. An array or object has a length only once it is
  * closed (0 before). */
-static inline const struct wr_json_stream_value *wr_json_stream_value(const struct wr_json_stream *s, size_t i) {
+static inline const struct wr_json_stream_value *wr_json_stream_value(
+    const struct wr_json_stream *s, size_t i) {
   return &s->values[i];
 }
 /* The literal's bytes if they were captured, else the empty span; borrowed from the stream, until

@@ -118,7 +118,7 @@ static bool add_digit(uint64_t *v, unsigned d) {
   return true;
 }
 
-/* The exponent behind e or E, cut to +-1000, which is out of range for all but curious spellings. */
+/* The exponent behind e or E, cut to +-1000: out of range for all but curious spellings. */
 static int exponent(const char *p, const char *end) {
   bool neg = *p == '-';
   if (*p == '-' || *p == '+') p++;

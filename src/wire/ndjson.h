@@ -21,7 +21,7 @@ struct wr_ndjson {
 
 struct wr_ndjson_line {
   uint32_t bytes;         /* with its line end */
-  struct wr_extent text;  /* without it; an empty or blank line is reported, the caller skips it (len 0) */
+  struct wr_extent text; /* without it; an empty line is reported, the caller skips it (len 0) */
 };
 
 /* max_line_bytes counts the line end: 1 .. 2^30; 0 stands for WR_NDJSON_MAX_LINE_BYTES. */

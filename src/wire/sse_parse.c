@@ -15,7 +15,9 @@ static const uint8_t BOM[START_DONE] = { 0xef, 0xbb, 0xbf };
 static inline bool is_eol(char c) { return c == '\n' || c == '\r'; }
 
 #if defined(__SSE2__)
-static inline __m128i load16(const char *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+static inline __m128i load16(const char *p) {
+  return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
 
 static inline unsigned eol_mask(const char *p) {
   __m128i v = load16(p);

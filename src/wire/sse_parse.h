@@ -18,15 +18,15 @@
 #define WR_SSE_MAX_EVENT_BYTES (1u << 20)
 
 enum wr_sse_kind {
-  WR_SSE_EVENT,        /* has at least one data line (its data may be empty) */
+  WR_SSE_EVENT, /* has at least one data line (its data may be empty) */
   WR_SSE_COMMENT_ONLY, /* nothing but comments: a heartbeat */
-  WR_SSE_EMPTY         /* nothing a browser would dispatch: blank, or only event:, id:, retry:, unknown fields */
+  WR_SSE_EMPTY /* what a browser doesn't dispatch: blank, or only event:, id:, retry:, others */
 };
 
 struct wr_sse_event {
   uint32_t bytes;         /* the whole block with its blank line */
   struct wr_extent name;  /* the last event: value; len 0 when there is none */
-  struct wr_extent data;  /* the value of the data line; with several, from the first value to the last one's end */
+  struct wr_extent data; /* the data line's value; of several, first start to last end */
   uint8_t kind;           /* enum wr_sse_kind */
   bool multi_data;        /* several data lines: wr_sse_join_data makes the value */
   bool has_id;
@@ -45,7 +45,7 @@ struct wr_sse_parser {
   uint8_t head[8];     /* first bytes of a line that began in an earlier call */
   uint8_t data_lines;  /* 0, 1, or 2 for more */
   uint8_t flags;
-  uint8_t start;       /* bytes of a byte order mark seen at the stream's start, or a state past it */
+  uint8_t start; /* bytes of a byte order mark seen at the stream's start, or a state past it */
   uint8_t after_cr;    /* the last byte was a CR: an LF here belongs to it */
   bool failed;
 };
@@ -70,6 +70,7 @@ WR_MUST_USE enum wr_err wr_sse_finish(const struct wr_sse_parser *p);
 struct wr_buf;
 /* Appends the event's data, lines joined with LF; `raw` are the bytes of the event, from its first.
  * Never longer than ev->data. WR_E_AGAIN: `out` is full. WR_E_ARG: raw is too short. */
-WR_MUST_USE enum wr_err wr_sse_join_data(struct wr_span raw, const struct wr_sse_event *ev, struct wr_buf *out);
+WR_MUST_USE enum wr_err wr_sse_join_data(struct wr_span raw, const struct wr_sse_event *ev,
+                                         struct wr_buf *out);
 
 #endif

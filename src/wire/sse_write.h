@@ -29,7 +29,8 @@ struct wr_buf;
 /* One whole event: `event: name` unless name is empty, data lines, blank line. Data is split at
  * LF, CR and CRLF; empty data gives one empty data line. WR_E_ARG: CR, LF or NUL in the name
  * (nothing is written). WR_E_AGAIN: `out` is full. */
-WR_MUST_USE enum wr_err wr_sse_write_event(struct wr_buf *out, struct wr_span name, struct wr_span data);
+WR_MUST_USE enum wr_err wr_sse_write_event(struct wr_buf *out, struct wr_span name,
+                                           struct wr_span data);
 /* The parts of one, in any number: each writes whole lines, wr_sse_write_end the blank one. */
 WR_MUST_USE enum wr_err wr_sse_write_name(struct wr_buf *out, struct wr_span name);
 WR_MUST_USE enum wr_err wr_sse_write_id(struct wr_buf *out, struct wr_span id);

@@ -1,5 +1,5 @@
-/* JSON: the scan, the stream at any split, and the tree library agree. The first byte of the input is the size
- * of the pieces. */
+/* JSON: the scan, the stream at any split, and the tree library agree. The first byte of the input
+ * is the size of the pieces. */
 #include <stdlib.h>
 
 #include <cjson/cJSON.h>
@@ -9,7 +9,8 @@
 #include "wire/json_stream.h"
 
 /* Of these the library is asked for the ones that it can answer (see check_library). */
-static const char *const PATHS[] = { "a", "a.b", "a[0]", "a[].b", "", "[0]", "[].a", "a.b[1].c", "b.0" };
+static const char *const PATHS[] = { "a",   "a.b",  "a[0]",     "a[].b", "",
+                                     "[0]", "[].a", "a.b[1].c", "b.0" };
 enum { N = sizeof PATHS / sizeof PATHS[0] };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -36,7 +37,8 @@ static void check_stream(const struct wr_json_prog *prog, struct wr_span doc, si
   }
 }
 
-/* What the library refuses though it is JSON: a lone surrogate, and a number too long for its buffer. */
+/* What the library refuses though it is JSON: a lone surrogate, and a number too long for its
+ * buffer. */
 static bool is_beyond_library(struct wr_span doc) {
   size_t run = 0;
   for (size_t i = 0; i < doc.len; i++) {
@@ -120,7 +122,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   check_stream(&prog, doc, 1, err, v);
   check_stream(&prog, doc, 1 + data[0] % 29u, err, v);
   enum wr_err fast = wr_json_scan_with(&prog, doc, WR_JSON_SKIP_FAST, w);
-  (void)wr_json_scan_with(&prog, doc, WR_JSON_SKIP_FAST | WR_JSON_STOP_WHEN_FOUND, w);
+  err = wr_json_scan_with(&prog, doc, WR_JSON_SKIP_FAST | WR_JSON_STOP_WHEN_FOUND, w);
+  WR_CHECK(err == WR_OK || fast != WR_OK);
+  err = wr_json_scan(&prog, doc, v);
   (void)wr_json_utf8_valid(doc);
   if (err != WR_OK) return 0;
   WR_CHECK(fast == WR_OK);

@@ -1,5 +1,5 @@
-/* Lines: any split gives the same ones, each at most as long as the cap. The first byte of the input chooses
- * the cap, the second the size of the pieces. */
+/* Lines: any split gives the same ones, each at most as long as the cap. The first byte of the
+ * input chooses the cap, the second the size of the pieces. */
 #include "base/check.h"
 #include "wire/ndjson.h"
 

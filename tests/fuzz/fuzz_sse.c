@@ -1,5 +1,5 @@
-/* Server-sent events: any split gives the same events, and no byte is lost. The first byte of the input
- * chooses the cap, the second the size of the pieces. */
+/* Server-sent events: any split gives the same events, and no byte is lost. The first byte of the
+ * input chooses the cap, the second the size of the pieces. */
 #include <stdlib.h>
 
 #include "base/buf.h"
@@ -66,7 +66,8 @@ static struct run feed(struct wr_span in, size_t piece, uint32_t max) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size < 2) return 0;
   struct wr_span in = wr_span_make(data + 2, size - 2);
-  /* A CR at a cut moves an LF to the next event, so a tight cap may tell splits apart: only one run with it. */
+  /* A CR at a cut moves an LF to the next event, so a tight cap may tell splits apart: only one run
+   * with it. */
   (void)feed(in, 1 + data[1] % 37u, 1 + data[0]);
   struct run whole = feed(in, in.len + 1, 0);
   const size_t pieces[] = { 1, 2, 1 + data[1] };

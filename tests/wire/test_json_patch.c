@@ -30,7 +30,8 @@ static void join(struct wr_span doc, const struct wr_json_edit *edits, size_t n,
 static void replace_scanned_values(void **state) {
   (void)state;
   static const char *const paths[] = { "model", "messages[0].content", "stream", "n" };
-  struct wr_span doc = WR_SPAN("{\"model\":\"a\",\"messages\":[{\"content\":\"x\"}], \"stream\": false}");
+  struct wr_span doc =
+      WR_SPAN("{\"model\":\"a\",\"messages\":[{\"content\":\"x\"}], \"stream\": false}");
   struct wr_json_prog prog;
   struct wr_json_value v[4];
   assert_int_equal(wr_json_compile(&prog, paths, 4), WR_OK);
@@ -43,9 +44,11 @@ static void replace_scanned_values(void **state) {
   assert_int_equal(wr_json_patch_insert(doc, whole, WR_SPAN("\"n\":1"), &edits[3]), WR_OK);
   assert_int_equal(wr_json_patch_insert(doc, whole, WR_SPAN("\"m\":2"), &edits[4]), WR_OK);
   wr_json_patch_sort(edits, 5);
-  join(doc, edits, 5, "{\"n\":1,\"m\":2,\"model\":\"gpt\",\"messages\":[{\"content\":[]}], \"stream\": true}");
+  join(doc, edits, 5,
+       "{\"n\":1,\"m\":2,\"model\":\"gpt\",\"messages\":[{\"content\":[]}], \"stream\": true}");
   join(doc, edits, 0, doc.ptr);
-  join(doc, edits, 1, "{\"n\":1,\"model\":\"a\",\"messages\":[{\"content\":\"x\"}], \"stream\": false}");
+  join(doc, edits, 1,
+       "{\"n\":1,\"model\":\"a\",\"messages\":[{\"content\":\"x\"}], \"stream\": false}");
   assert_int_equal(v[3].type, WR_JSON_MISSING);
 }
 
@@ -56,7 +59,9 @@ static void insert_into_empty(void **state) {
   struct wr_extent object = { 1, 3 };
   assert_int_equal(wr_json_patch_insert(doc, object, WR_SPAN("\"a\":1"), &e), WR_OK);
   join(doc, &e, 1, "[{\"a\":1 }]");
-  assert_int_equal(wr_json_patch_insert(WR_SPAN("{}"), (struct wr_extent){ 0, 2 }, WR_SPAN("\"a\":1"), &e), WR_OK);
+  assert_int_equal(
+      wr_json_patch_insert(WR_SPAN("{}"), (struct wr_extent){ 0, 2 }, WR_SPAN("\"a\":1"), &e),
+      WR_OK);
   join(WR_SPAN("{}"), &e, 1, "{\"a\":1}");
 }
 
@@ -72,9 +77,12 @@ static void refused(void **state) {
   size_t n;
   struct wr_json_edit e[2];
   struct wr_span doc = WR_SPAN("[1,2]");
-  assert_int_equal(wr_json_patch_insert(doc, (struct wr_extent){ 0, 5 }, WR_SPAN("x"), e), WR_E_ARG);
-  assert_int_equal(wr_json_patch_insert(doc, (struct wr_extent){ 4, 9 }, WR_SPAN("x"), e), WR_E_ARG);
-  assert_int_equal(wr_json_patch_insert(WR_SPAN("{ "), (struct wr_extent){ 0, 2 }, WR_SPAN("x"), e), WR_E_ARG);
+  assert_int_equal(wr_json_patch_insert(doc, (struct wr_extent){ 0, 5 }, WR_SPAN("x"), e),
+                   WR_E_ARG);
+  assert_int_equal(wr_json_patch_insert(doc, (struct wr_extent){ 4, 9 }, WR_SPAN("x"), e),
+                   WR_E_ARG);
+  assert_int_equal(wr_json_patch_insert(WR_SPAN("{ "), (struct wr_extent){ 0, 2 }, WR_SPAN("x"), e),
+                   WR_E_ARG);
   e[0] = wr_json_patch_replace((struct wr_extent){ 3, 1 }, WR_SPAN("9"));
   e[1] = wr_json_patch_replace((struct wr_extent){ 1, 1 }, WR_SPAN("8"));
   assert_int_equal(wr_json_patch(doc, e, 2, pieces, &n, NULL), WR_E_ARG);

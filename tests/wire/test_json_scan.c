@@ -143,9 +143,20 @@ static void skips_fast(void **state) {
 
 static void bad_paths(void **state) {
   (void)state;
-  static const char *const bad[] = { "a.",   ".a",      "a..b", "a[",  "a[x]", "a[-1]", "a]b[",
-                                     "a[0]b", "a[01]",   "a[1",  "a[0].", "a.b.c.d.e.f.g.h.i.j.k",
-                                     "a[9999999999]", "0123456789012345678901234567890123456789012345678" };
+  static const char *const bad[] = { "a.",
+                                     ".a",
+                                     "a..b",
+                                     "a[",
+                                     "a[x]",
+                                     "a[-1]",
+                                     "a]b[",
+                                     "a[0]b",
+                                     "a[01]",
+                                     "a[1",
+                                     "a[0].",
+                                     "a.b.c.d.e.f.g.h.i.j.k",
+                                     "a[9999999999]",
+                                     "0123456789012345678901234567890123456789012345678" };
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     if (wr_json_compile(&prog, &bad[i], 1) != WR_E_ARG) fail_msg("%s", bad[i]);
   }
@@ -158,7 +169,8 @@ static void bad_paths(void **state) {
 
 static void strings(void **state) {
   (void)state;
-  static const struct { const char *raw, *text; } cases[] = {
+  static const struct { const char *raw, *text;
+  } cases[] = {
     { "\"\"", "" },
     { "\"plain\"", "plain" },
     { "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t" },
@@ -167,8 +179,11 @@ static void strings(void **state) {
     { "\"\\ud83d\"", "\xef\xbf\xbd" },
     { "\"\\ud83dz\"", "\xef\xbf\xbdz" },
     { "\"\\ude00\\ud83d\\ud83d\\ude00\"", "\xef\xbf\xbd\xef\xbf\xbd\xf0\x9f\x98\x80" },
-    { "\"\\ud83d\\u0041\"", "\xef\xbf\xbd" "A" },
-    { "\"a long run of plain text, then \\n and more\"", "a long run of plain text, then \n and more" },
+    { "\"\\ud83d\\u0041\"",
+      "\xef\xbf\xbd"
+      "A" },
+    { "\"a long run of plain text, then \\n and more\"",
+      "a long run of plain text, then \n and more" },
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     struct wr_span raw = wr_span_str(cases[i].raw);

@@ -72,7 +72,8 @@ static void small_values_are_captured(void **state) {
   assert_int_equal(wr_json_compile(&prog, paths, 4), WR_OK);
   char text[300];
   memset(text, 'x', sizeof text);
-  int n = snprintf(doc, sizeof doc, "{\"big\":\"%.254s\",\"model\":\"m\\u0041\",\"n\":[1],\"stream\":true}", text);
+  int n = snprintf(doc, sizeof doc,
+                   "{\"big\":\"%.254s\",\"model\":\"m\\u0041\",\"n\":[1],\"stream\":true}", text);
   struct wr_json_stream s;
   assert_int_equal(feed(&s, wr_span_make(doc, (size_t)n), 1, 2), WR_OK);
   assert_int_equal(wr_json_stream_raw(&s, 2).len, 256);

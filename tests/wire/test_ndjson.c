@@ -2,7 +2,8 @@
 
 #include "wire/ndjson.h"
 
-/* The lines of a stream cut at `cut`, each with a bar behind it; the last one, unterminated, with a dash. */
+/* The lines of a stream cut at `cut`, each with a bar behind it; the last one, unterminated, with a
+ * dash. */
 static size_t run(struct wr_span in, size_t cut, uint32_t max, char *out, enum wr_err *err) {
   struct wr_ndjson p;
   struct wr_ndjson_line line;

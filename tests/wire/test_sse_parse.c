@@ -162,7 +162,8 @@ static void line_lengths(void **state) {
       char in[1024];
       memset(line, 'x', n);
       line[n] = '\0';
-      int len = snprintf(in, sizeof in, "data: %s%sevent: %s%s%s", line, ends[e], line, ends[e], ends[e]);
+      int len =
+          snprintf(in, sizeof in, "data: %s%sevent: %s%s%s", line, ends[e], line, ends[e], ends[e]);
       run_stream(&whole, wr_span_make(in, (size_t)len), (size_t)len, 1, 0);
       int want = snprintf(in, sizeof in, "E[%s][%s]\n", line, line);
       assert_int_equal(want, whole.len);
