@@ -248,11 +248,13 @@ static void measure_cpu(void) {
   double p50 = quantile_us(0.5), p99 = quantile_us(0.99);
   finish_all();
   printf("mode=%s events=%llu streams=%llu seconds=%.3f cpu_ms=%.3f busy=%.3f us_per_event=%.4f "
-         "us_per_stream=%.3f p50_us=%.0f p99_us=%.0f failures=%llu\n",
+         "us_per_stream=%.3f p50_us=%.0f p99_us=%.0f all_events=%llu all_streams=%llu "
+         "failures=%llu\n",
          opt.mode, (unsigned long long)events, (unsigned long long)done, (double)at / 1e9,
          (double)cpu / 1e6, (double)cpu / (double)at,
          events ? (double)cpu / 1e3 / (double)events : 0,
-         done ? (double)cpu / 1e3 / (double)done : 0, p50, p99, (unsigned long long)failures);
+         done ? (double)cpu / 1e3 / (double)done : 0, p50, p99, (unsigned long long)events_got,
+         (unsigned long long)streams_done, (unsigned long long)failures);
 }
 
 static void measure_memory(void) {
