@@ -132,6 +132,9 @@ struct wr_conf_route {
   uint32_t methods; /* bit 1 << enum wr_method of wire/head.h; 0: any */
   uint32_t to;      /* index of a group */
   uint32_t hooks;   /* enum wr_hook_bit */
+  const char *request_hooks; /* borrowed: conf arena; "budget(Lua) cost(Lua)", for people; NULL: none */
+  const char *event_hooks;   /* borrowed: conf arena; as above, in the order they run */
+  const char *end_hooks;     /* borrowed: conf arena; as above */
   uint64_t body_bytes;      /* limits.body; default 32 MiB */
   uint32_t inspect_bytes;   /* how much of a body is held back to find its model and to be sent again; default 64 KiB */
   uint32_t event_bytes;     /* one event at most; default 1 MiB */

@@ -34,7 +34,7 @@ void wr_diag_init(struct wr_diag *diag);
 void wr_diag_fini(struct wr_diag *diag);
 void wr_diag_error(struct wr_diag *diag, const char *file, int line, const char *format, ...) WR_PRINTF(4, 5);
 void wr_diag_warn(struct wr_diag *diag, const char *file, int line, const char *format, ...) WR_PRINTF(4, 5);
-/* By file and line; what was found first stands first within a line. */
+/* By file, line and text: tables of Lua have no order, the list has one. */
 void wr_diag_sort(struct wr_diag *diag);
 
 /* One call a line, "conf.lua:6: upstream 'openai': …", warnings as "conf.lua:6: warning: …"; without a line feed. */

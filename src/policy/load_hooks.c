@@ -1,0 +1,211 @@
+/* Which hooks a route runs, and in which order: the registry's "weir.routes" (load.h). */
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "policy/load.h"
+#include "policy/load_int.h"
+
+#define NAMES_BYTES 512
+
+static const struct {
+  const char *name;
+  uint32_t bit;
+  bool forward;
+} hooks[] = {
+  { "on_request", WR_HOOK_REQUEST, true },
+  { "on_event", WR_HOOK_EVENT, false },
+  { "on_end", WR_HOOK_END, false },
+};
+#define HOOKS (sizeof hooks / sizeof hooks[0])
+
+/* Appends the instances of a `use` list to the array at `chain`. */
+static void add_list(lua_State *L, struct load *l, const struct place *at, int list, int chain) {
+  lua_Integer count = (lua_Integer)lua_rawlen(L, list);
+  lua_Integer entries = 0;
+  for (lua_pushnil(L); lua_next(L, list); lua_pop(L, 1)) entries++;
+  if (entries != count) load_error(l, at, "must be a list: { plugin { … }, … }");
+  for (lua_Integer i = 1; i <= count; i++) {
+    lua_rawgeti(L, list, i);
+    int idx = lua_gettop(L);
+    if (load_is_plugin(L, idx)) {
+      load_error(l, at, "entry %d is a plugin without its options: call it, plugin {}", (int)i);
+    } else if (!load_instance(L, idx)) {
+      load_error(l, at, "entry %d must be a plugin with its options, not %s", (int)i,
+                 load_type_name(L, idx));
+    } else {
+      lua_pushvalue(L, idx);
+      lua_rawseti(L, chain, (lua_Integer)lua_rawlen(L, chain) + 1);
+    }
+    lua_settop(L, idx - 1);
+  }
+}
+
+static void add_global(lua_State *L, struct load *l, int chain) {
+  for (size_t i = 0; i < l->decl_count; i++) {
+    const struct decl *d = &l->decls[i];
+    if (d->kind != DECL_USE) continue;
+    const struct place at = { d, NULL, NULL };
+    load_push_table(L, l, d);
+    add_list(L, l, &at, lua_gettop(L), chain);
+    lua_pop(L, 1);
+  }
+}
+
+/* Functions in place stand in the chain as the route's own table. */
+static void check_in_place(lua_State *L, struct load *l, const struct decl *d, int table) {
+  for (size_t h = 0; h < HOOKS; h++) {
+    const struct place at = { d, NULL, hooks[h].name };
+    int type = load_option(L, table, hooks[h].name);
+    if (type != LUA_TNIL && type != LUA_TFUNCTION)
+      load_error(l, &at, "must be a function, not %s", load_type_name(L, -1));
+    lua_pop(L, 1);
+  }
+}
+
+/* Pushes the chain of a route, in the order of requests; `global` is what stands in front of all. */
+static void push_chain(lua_State *L, struct load *l, const struct decl *d, int global) {
+  lua_newtable(L);
+  int chain = lua_gettop(L);
+  lua_Integer count = (lua_Integer)lua_rawlen(L, global);
+  for (lua_Integer i = 1; i <= count; i++) {
+    lua_rawgeti(L, global, i);
+    lua_rawseti(L, chain, i);
+  }
+  load_push_table(L, l, d);
+  int table = lua_gettop(L);
+  check_in_place(L, l, d, table);
+  lua_pushvalue(L, table);
+  lua_rawseti(L, chain, (lua_Integer)lua_rawlen(L, chain) + 1);
+  const struct place at = { d, NULL, "use" };
+  if (load_option(L, table, "use") == LUA_TTABLE) {
+    add_list(L, l, &at, lua_gettop(L), chain);
+  } else if (!lua_isnil(L, -1)) {
+    load_error(l, &at, "must be a list: { plugin { … }, … }, not %s", load_type_name(L, -1));
+  }
+  lua_settop(L, chain);
+}
+
+/* prepare(conf) of an instance, once. `done` is the set of those that ran. */
+static void prepare(lua_State *L, struct load *l, int item, int done) {
+  lua_pushvalue(L, item);
+  bool ran = lua_rawget(L, done) != LUA_TNIL;
+  lua_pop(L, 1);
+  const struct decl *d = ran ? NULL : load_instance(L, item);
+  if (!d) return;
+  int spec = lua_gettop(L) - 1;
+  lua_pushvalue(L, item);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, done);
+  if (load_option(L, spec, "prepare") == LUA_TFUNCTION) {
+    lua_pushvalue(L, spec + 1);
+    const struct wr_vm_call call = { .hook = "prepare", .plugin = d->name, .named = true };
+    if (wr_vm_pcall(l->vm, &call, 1, 0) != WR_VM_OK) {
+      const struct place at = { d, NULL, NULL };
+      struct wr_span why = wr_vm_error(l->vm);
+      load_error_text(l, &at, "%.*s", (int)(why.len < 300 ? why.len : 300), why.ptr);
+    }
+  }
+  lua_settop(L, spec - 1);
+}
+
+/* Pushes { fn, plugin, guard, conf } of one item of a chain, or nothing when it has no such hook. */
+static bool push_entry(lua_State *L, int item, const char *hook, const char **name) {
+  int top = lua_gettop(L);
+  const struct decl *d = load_instance(L, item); /* pushes spec and conf */
+  int spec = d ? top + 1 : item;
+  if (load_option(L, spec, hook) != LUA_TFUNCTION) {
+    lua_settop(L, top);
+    return false;
+  }
+  int fn = lua_gettop(L);
+  *name = d ? d->name : "conf.lua";
+  lua_createtable(L, 0, 4);
+  lua_pushvalue(L, fn);
+  lua_setfield(L, -2, "fn");
+  lua_pushstring(L, *name);
+  lua_setfield(L, -2, "plugin");
+  if (d) {
+    load_option(L, spec, "guard");
+    lua_pushboolean(L, lua_toboolean(L, -1));
+    lua_setfield(L, -3, "guard");
+    lua_pop(L, 1);
+    lua_pushvalue(L, top + 2);
+    lua_setfield(L, -2, "conf");
+  } else {
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "guard");
+  }
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
+  return true;
+}
+
+/* Pushes the list of one hook; returns its names for people, NULL and nothing pushed when it is empty. */
+static const char *push_hook_list(lua_State *L, struct load *l, int chain, size_t h) {
+  char store[NAMES_BYTES];
+  struct wr_buf names;
+  wr_buf_init(&names, store, sizeof store);
+  lua_newtable(L);
+  int list = lua_gettop(L);
+  lua_Integer count = (lua_Integer)lua_rawlen(L, chain), n = 0;
+  for (lua_Integer i = 1; i <= count; i++) {
+    lua_rawgeti(L, chain, hooks[h].forward ? i : count + 1 - i);
+    const char *name;
+    if (push_entry(L, list + 1, hooks[h].name, &name)) {
+      lua_rawseti(L, list, ++n);
+      wr_buf_printf(&names, "%s%s(Lua)", n > 1 ? " " : "", name);
+    }
+    lua_settop(L, list);
+  }
+  if (n > 0) return load_copy(L, l, wr_buf_span(&names));
+  lua_pop(L, 1);
+  return NULL;
+}
+
+static void fill_route(lua_State *L, struct load *l, int chain, struct wr_conf_route *r) {
+  const char **const names[HOOKS] = { &r->request_hooks, &r->event_hooks, &r->end_hooks };
+  lua_newtable(L);
+  for (size_t h = 0; h < HOOKS; h++) {
+    *names[h] = push_hook_list(L, l, chain, h);
+    if (!*names[h]) continue;
+    r->hooks |= hooks[h].bit;
+    lua_setfield(L, -2, hooks[h].name);
+  }
+}
+
+static void prepare_all(lua_State *L, struct load *l, int chain, int done) {
+  lua_Integer count = (lua_Integer)lua_rawlen(L, chain);
+  for (lua_Integer i = 1; i <= count; i++) {
+    lua_rawgeti(L, chain, i);
+    prepare(L, l, lua_gettop(L), done);
+    lua_settop(L, done + 1); /* what stands above is the chain */
+  }
+}
+
+void load_hooks(lua_State *L, struct load *l) {
+  luaL_checkstack(L, 32, "hooks");
+  lua_newtable(L);
+  int all = lua_gettop(L);
+  lua_newtable(L);
+  int global = lua_gettop(L);
+  add_global(L, l, global);
+  lua_newtable(L);
+  int done = lua_gettop(L);
+  size_t route = 0;
+  for (size_t i = 0; i < l->decl_count; i++) {
+    if (l->decls[i].kind != DECL_ROUTE) continue;
+    push_chain(L, l, &l->decls[i], global);
+    int chain = lua_gettop(L);
+    WR_CHECK(chain == done + 1 && route < l->conf->route_count);
+    if (l->diag->errors == 0) prepare_all(L, l, chain, done);
+    fill_route(L, l, chain, &l->routes[route]);
+    lua_rawseti(L, all, (lua_Integer)++route);
+    lua_settop(L, done);
+  }
+  lua_pushvalue(L, all);
+  lua_setfield(L, LUA_REGISTRYINDEX, WR_LOAD_ROUTES_KEY);
+  lua_settop(L, all - 1);
+}
