@@ -199,6 +199,7 @@ static const char *const JSON_PATHS[] = {
   "choices[0].delta.content", "choices[0].delta", "choices[].finish_reason", "choices.1.index",
   "usage", "usage.total", "error.message", "a", "a.b", "a.0", "", "[0]", "[1].a", "[].a",
   "x[].y[].z", "a_name_that_is_longer_than_eight", "caf\xc3\xa9", "\xf0\x9f\x98\x80",
+  "\xef\xbf\xbd\x41",
 };
 enum { JSON_PATH_COUNT = sizeof JSON_PATHS / sizeof JSON_PATHS[0] };
 
@@ -222,6 +223,7 @@ static const char *const JSON_DOCS[] = {
   "null",
   "[[],[1],{\"a\":\"0123456789012345678901234567890\"}]",
   "{\"usage\":{\"total\":1},\"usage\":null,\"choices\":{\"1\":{\"index\":5}},\"choices\":[1,2]}",
+  "{\"\\ud83d\\u0041\":1,\"\\ud83d\\ud83d\\ude00\":2}",
 };
 enum { JSON_DOC_COUNT = sizeof JSON_DOCS / sizeof JSON_DOCS[0] };
 

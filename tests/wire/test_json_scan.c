@@ -96,6 +96,8 @@ static void values(void **state) {
   expect(JSON_DOCS[15], "usage.total", NULL);
   expect(JSON_DOCS[15], "choices.1", "2");
   expect(JSON_DOCS[15], "choices.1.index", NULL);
+  expect(JSON_DOCS[16], "\xef\xbf\xbd\x41", "1");
+  expect(JSON_DOCS[16], "\xef\xbf\xbd\xf0\x9f\x98\x80", "2");
 }
 
 /* Many paths in one program give what each gives alone. */
