@@ -1,1 +1,44 @@
-int main(void) { return 0; }
+/* weir: a relay for LLM token streams. One file a command; this one only finds it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cmd_check.h"
+#include "cli/cmd_demo.h"
+#include "cli/cmd_mock.h"
+#include "cli/cmd_run.h"
+#include "cli/cmd_version.h"
+
+static const struct {
+  const char *name;
+  int (*run)(int argc, char **argv);
+  const char *help;
+} commands[] = {
+  { "run", wr_cmd_run, "start the relay" },
+  { "check", wr_cmd_check, "check a configuration; --explain prints what it comes to" },
+  { "demo", wr_cmd_demo, "see a stream pass through, without a configuration, a key or a network" },
+  { "mock", wr_cmd_mock, "a stand-in LLM server for tests and development" },
+  { "version", wr_cmd_version, "versions of weir and of what it is built with" },
+};
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static void usage(FILE *out) {
+  fputs("weir: a small relay for LLM token streams, told by Lua what to do\n\nusage: weir COMMAND [options]\n\n", out);
+  for (size_t i = 0; i < COMMANDS; i++) fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+  fputs("\nweir COMMAND --help says more.\n", out);
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) {
+    usage(stderr);
+    return 2;
+  }
+  if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+    usage(stdout);
+    return 0;
+  }
+  if (!strcmp(argv[1], "--version")) return wr_cmd_version(1, argv);
+  for (size_t i = 0; i < COMMANDS; i++)
+    if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
+  fprintf(stderr, "weir: there is no command '%s'; see weir --help\n", argv[1]);
+  return 2;
+}

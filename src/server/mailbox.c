@@ -14,16 +14,24 @@ static void open_all(void *ctx) {
     struct wr_letter *letter = WR_CONTAINER(l, struct wr_letter, link);
     letter->run(letter);
   }
+  if (box->woken) box->woken(box->woken_ctx, box);
+}
+
+void wr_mailbox_on_wake(struct wr_mailbox *box, void (*woken)(void *ctx, struct wr_mailbox *box), void *ctx) {
+  box->woken = woken;
+  box->woken_ctx = ctx;
 }
 
 void wr_mailbox_init(struct wr_mailbox *box, struct wr_loop *loop) {
   WR_CHECK(pthread_mutex_init(&box->lock, NULL) == 0);
   wr_list_init(&box->letters);
   box->loop = loop;
+  box->woken = NULL;
   wr_loop_on_wake(loop, open_all, box);
 }
 
 void wr_mailbox_fini(struct wr_mailbox *box) {
+  box->woken = NULL;
   open_all(box);
   WR_CHECK(wr_list_empty(&box->letters));
   pthread_mutex_destroy(&box->lock);

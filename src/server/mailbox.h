@@ -17,10 +17,14 @@ struct wr_mailbox {
   pthread_mutex_t lock;
   struct wr_list letters;
   struct wr_loop *loop; /* borrowed: outlives the mailbox */
+  void (*woken)(void *ctx, struct wr_mailbox *box); /* besides the letters; may be NULL */
+  void *woken_ctx; /* borrowed: the owner */
 };
 
 /* Takes the loop's wake function. */
 void wr_mailbox_init(struct wr_mailbox *box, struct wr_loop *loop);
+/* Also called on each wake-up of the loop: for what a signal handler noted. */
+void wr_mailbox_on_wake(struct wr_mailbox *box, void (*woken)(void *ctx, struct wr_mailbox *box), void *ctx);
 /* Runs what is left, then ends. */
 void wr_mailbox_fini(struct wr_mailbox *box);
 void wr_mailbox_post(struct wr_mailbox *box, struct wr_letter *letter);
