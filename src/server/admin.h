@@ -1,0 +1,55 @@
+/* admin.h: the operator's listener: HTTP/1.1 on a Unix socket or loopback.
+ *
+ *   GET  /healthz   200 "ok" while the loop turns
+ *   GET  /readyz    200 "ready", or 503 with the reason (draining, no memory)
+ *   GET  /metrics   Prometheus text
+ *   GET  /streams   JSON: what runs now
+ *   GET  /version   JSON
+ *   POST /reload, /drain   where the server offers them
+ *
+ * It trusts who can reach the socket, so it guards against browsers: over TCP a request with a Host
+ * that is not loopback is refused (DNS rebinding), and one with an Origin is refused everywhere. At
+ * most 64 connections; a request must arrive, and its answer be taken, within 10 seconds each; a
+ * kept connection may idle as long. Everything happens on the loop's thread. */
+#ifndef WR_SERVER_ADMIN_H
+#define WR_SERVER_ADMIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "net/listen.h"
+#include "obs/prom.h"
+
+struct wr_admin;
+
+#define WR_ADMIN_MAX_CONNS 64
+#define WR_ADMIN_DEADLINE_MS 10000
+
+/* All on the loop's thread. */
+struct wr_admin_ops {
+  void *ctx; /* borrowed: the server, outlives the admin */
+  const char *version; /* borrowed: static; of the program */
+  /* False: the reason goes into why. NULL: always ready. */
+  bool (*ready)(void *ctx, struct wr_buf *why);
+  /* NULL: 404, as for all below. */
+  void (*metrics)(void *ctx, struct wr_prom *out);
+  /* Begins to collect; the answer is given by wr_admin_streams_done with this token, at once or
+   * later. A token whose client is gone is ignored. */
+  void (*streams)(void *ctx, struct wr_admin *admin, uint64_t token);
+  /* Begins a reload or a drain. An error is answered with 500 (409 for WR_E_DRAINING) and why. */
+  enum wr_err (*reload)(void *ctx, struct wr_buf *why);
+  enum wr_err (*drain)(void *ctx, struct wr_buf *why);
+};
+
+/* ops is copied; the loop outlives the admin. */
+WR_MUST_USE enum wr_err wr_admin_new(struct wr_loop *loop, const struct wr_admin_ops *ops,
+                                     struct wr_admin **out);
+/* A wr_listen_fn: pass it with the admin to wr_listen_open. */
+void wr_admin_accept(void *admin, struct wr_conn *take_conn);
+/* json is copied; it is the whole body. Never blocks. */
+void wr_admin_streams_done(struct wr_admin *admin, uint64_t token, struct wr_span json);
+/* Closes its connections; its listener must be closed before. */
+void wr_admin_free(struct wr_admin *admin);
+
+#endif
