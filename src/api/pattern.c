@@ -64,6 +64,7 @@ static bool class_has(unsigned char c, unsigned char cl) {
     case 'u': in = isupper(c) != 0; break;
     case 'w': in = isalnum(c) != 0; break;
     case 'x': in = isxdigit(c) != 0; break;
+    case 'z': in = c == 0; break; /* deprecated, but stock Lua still has it */
     default: return cl == c;
   }
   return isupper(cl) ? !in : in;
