@@ -168,16 +168,22 @@ static bool put_value(const struct printer *p, const struct wr_field *f, const v
   bool yes;
   switch (f->type) {
   case WR_FIELD_STRING:
-  case WR_FIELD_FILE:
-    if (!pointer_at(at)) return false;
-    put_quoted(p, pointer_at(at));
+  case WR_FIELD_FILE: {
+    const char *text = pointer_at(at);
+    if (!text && strcmp(f->name, "admin") == 0) text = "off";
+    if (!text) return false;
+    put_quoted(p, text);
     return true;
+  }
   case WR_FIELD_BOOL:
     memcpy(&yes, at, sizeof yes);
     put(p, yes ? "true" : "false");
     return true;
-  case WR_FIELD_INTEGER:
   case WR_FIELD_DURATION:
+    if (!f->def && load_uint(at, 4) == 0) return false; /* not set: somebody else's holds */
+    put_number(p, f, at);
+    return true;
+  case WR_FIELD_INTEGER:
   case WR_FIELD_SIZE:
   case WR_FIELD_SIZE32: put_number(p, f, at); return true;
   case WR_FIELD_ENUM:
@@ -237,22 +243,6 @@ static bool is_default(const struct wr_field *f, const void *base) {
   }
 }
 
-static void put_fields(const struct printer *p, const struct wr_schema *schema, const void *base,
-                       unsigned depth);
-
-static void put_table(const struct printer *p, const struct wr_field *f, const void *base,
-                      unsigned depth) {
-  const void *inner = (const char *)base + f->offset;
-  if (f->by_pointer) inner = pointer_at(inner);
-  if (!inner) return;
-  put_indent(p, depth);
-  put(p, f->name);
-  put(p, " = {\n");
-  put_fields(p, f->table, inner, depth + 1);
-  put_indent(p, depth);
-  put(p, "},\n");
-}
-
 static void put_field(const struct printer *p, const struct wr_field *f, const void *base,
                       unsigned depth) {
   put_indent(p, depth);
@@ -273,6 +263,29 @@ static void put_field(const struct printer *p, const struct wr_field *f, const v
 static void nowhere(void *ctx, struct wr_span text) {
   (void)ctx;
   (void)text;
+}
+
+static bool any_value(const struct printer *p, const struct wr_schema *schema, const void *base) {
+  const struct printer dry = { nowhere, NULL, p->conf };
+  for (size_t i = 0; i < schema->field_count; i++)
+    if (put_value(&dry, &schema->fields[i], base)) return true;
+  return false;
+}
+
+static void put_fields(const struct printer *p, const struct wr_schema *schema, const void *base,
+                       unsigned depth);
+
+static void put_table(const struct printer *p, const struct wr_field *f, const void *base,
+                      unsigned depth) {
+  const void *inner = (const char *)base + f->offset;
+  if (f->by_pointer) inner = pointer_at(inner);
+  if (!inner || !any_value(p, f->table, inner)) return;
+  put_indent(p, depth);
+  put(p, f->name);
+  put(p, " = {\n");
+  put_fields(p, f->table, inner, depth + 1);
+  put_indent(p, depth);
+  put(p, "},\n");
 }
 
 static void put_fields(const struct printer *p, const struct wr_schema *schema, const void *base,
@@ -350,6 +363,15 @@ static void put_keys(const struct printer *p) {
   put(p, "\n\n");
 }
 
+static void put_hooks(const struct printer *p, const char *hook, const char *names) {
+  if (!names) return;
+  put(p, "  -- ");
+  put(p, hook);
+  put(p, ": ");
+  put(p, names);
+  put(p, "\n");
+}
+
 static void put_routes(const struct printer *p) {
   for (size_t i = 0; i < p->conf->route_count; i++) {
     const struct wr_conf_route *r = &p->conf->routes[i];
@@ -358,6 +380,9 @@ static void put_routes(const struct printer *p) {
     put_quoted(p, p->conf->groups[r->to].name);
     put(p, ",\n");
     put_fields(p, &wr_schema_route, r, 1);
+    put_hooks(p, "on_request", r->request_hooks);
+    put_hooks(p, "on_event", r->event_hooks);
+    put_hooks(p, "on_end", r->end_hooks);
     if (r->keys_required) put(p, "  -- a key is required\n");
     put(p, "}\n\n");
   }

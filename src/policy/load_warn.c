@@ -73,6 +73,19 @@ static bool host_is_local(const char *host) {
   return wr_addr_literal(wr_span_str(host), 1, &addr) == WR_OK && wr_addr_is_loopback(&addr);
 }
 
+/* The request's own path is kept, so a base URL as SDKs want it says "/v1" twice. */
+static void warn_base_path(struct load *l, const struct wr_conf_upstream *u) {
+  for (size_t i = 0; i < u->url_count; i++) {
+    const char *path = u->urls[i].base_path;
+    size_t len = strlen(path);
+    if (len < 3 || strcmp(path + len - 3, "/v1") != 0) continue;
+    wr_diag_warn(l->diag, l->file, u->line,
+                 "upstream '%s': the URL's path comes before the request's: a client's "
+                 "/v1/models becomes %s/v1/models", u->name, path);
+    return;
+  }
+}
+
 static void warn_upstreams(struct load *l) {
   const struct wr_conf *c = l->conf;
   for (size_t i = 0; i < c->upstream_count; i++) {
@@ -85,6 +98,7 @@ static void warn_upstreams(struct load *l) {
                      "upstream '%s': its key crosses the network to %s without TLS", u->name,
                      u->urls[j].host);
     }
+    warn_base_path(l, u);
     if (https && !u->tls.verify)
       wr_diag_warn(l->diag, l->file, u->line, "upstream '%s': certificates are not verified",
                    u->name);
