@@ -3,9 +3,14 @@
 #include <stdio.h>
 #include <time.h>
 
-#define QUANTUM 1000
-/* While a value is large, one instruction (a comparison, a concatenation) may take as long as 100. */
-#define QUANTUM_BIG 50
+/* Instructions between two looks at the clock. The first look is early, because it starts the time; then they get rarer while
+ * they find little time gone, and more frequent when single instructions are slow. */
+#define QUANTUM_FIRST 100
+#define QUANTUM_MAX 1000
+#define QUANTUM_MIN 8
+/* While a value is large, one instruction (a comparison, a concatenation) may take as long as 1000. */
+#define QUANTUM_BIG 16
+#define SLOW_US 1000
 
 static uint64_t real_us(void) {
   struct timespec t;
@@ -31,6 +36,15 @@ static WR_NORETURN void raise_limit(lua_State *L) {
   __builtin_unreachable();
 }
 
+static uint32_t next_quantum(const struct wr_script *s, uint64_t elapsed_us) {
+  uint32_t q = s->quantum < QUANTUM_FIRST ? QUANTUM_FIRST : s->quantum * 2;
+  if (elapsed_us > SLOW_US) q = s->quantum / 8;
+  if (q > QUANTUM_MAX) q = QUANTUM_MAX;
+  if (q > QUANTUM_BIG && s->big_values) q = QUANTUM_BIG;
+  if (q < QUANTUM_MIN) q = QUANTUM_MIN;
+  return q > s->left ? (uint32_t)s->left : q;
+}
+
 static void count_hook(lua_State *L, lua_Debug *ar) {
   (void)ar;
   struct wr_script *s = wr_script_of(L);
@@ -38,10 +52,13 @@ static void count_hook(lua_State *L, lua_Debug *ar) {
   s->left -= s->quantum;
   if (s->left <= 0) wr_budget_trip(L, WR_LIMIT_INSTRUCTIONS);
   uint64_t now = real_us();
-  if (s->deadline_us == 0) s->deadline_us = now + (uint64_t)s->wall_ms * 1000;
+  if (s->deadline_us == 0) {
+    s->deadline_us = now + (uint64_t)s->wall_ms * 1000;
+    s->looked_us = now;
+  }
   if (now > s->deadline_us) wr_budget_trip(L, WR_LIMIT_TIME);
-  uint32_t quantum = s->big_values ? QUANTUM_BIG : QUANTUM;
-  if (quantum > s->left) quantum = (uint32_t)s->left;
+  uint32_t quantum = next_quantum(s, now - s->looked_us);
+  s->looked_us = now;
   if (quantum == s->quantum) return;
   s->quantum = quantum;
   lua_sethook(L, count_hook, LUA_MASKCOUNT, (int)quantum);
@@ -57,7 +74,7 @@ void wr_budget_arm(lua_State *L, uint32_t instructions, uint32_t wall_ms) {
   s->wall_ms = wall_ms;
   s->deadline_us = 0;
   s->where[0] = '\0';
-  s->quantum = s->big_values ? QUANTUM_BIG : QUANTUM;
+  s->quantum = s->big_values ? QUANTUM_BIG : QUANTUM_FIRST;
   if (s->quantum > instructions) s->quantum = instructions;
   lua_sethook(L, count_hook, LUA_MASKCOUNT, (int)s->quantum);
 }

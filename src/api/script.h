@@ -55,6 +55,7 @@ struct wr_script {
   uint32_t instructions, wall_ms; /* the call's limits */
   uint32_t quantum;               /* instructions between two looks at the clock */
   uint64_t deadline_us;           /* of the call; on the real monotonic clock; 0: not read yet */
+  uint64_t looked_us;             /* at the clock, last */
   uint64_t big_values;            /* live allocations large enough to make single instructions slow */
   const char *hook;               /* borrowed: the call; for errors */
   const char *plugin;             /* borrowed: the call */

@@ -25,7 +25,7 @@ struct wr_vm;
 struct wr_vm_limits {
   size_t memory_bytes;      /* of the whole Lua heap; 0: 16 MiB. A single value takes an 8th at most */
   uint32_t instructions;    /* of one protected call; 0: 100000 */
-  uint32_t wall_ms;         /* of one protected call; 0: 20 ms */
+  uint32_t wall_ms;         /* of one protected call; 0: 15 ms */
   struct wr_ledger *ledger; /* borrowed: outlives the VM; charged WR_CHARGE_LUA; NULL: nobody */
 };
 

@@ -2,6 +2,7 @@
 #include "policy/fake.h"
 
 #include <sys/wait.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -194,6 +195,7 @@ static void test_attacks(void **state) {
     close(pipes[0]);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail_msg("%s: status %x", attacks[i].name, (unsigned)status);
+    if (getenv("WR_SHOW")) print_message("%s %.2f\n", attacks[i].name, ms);
     if (ms > longest) {
       longest = ms;
       which = attacks[i].name;
