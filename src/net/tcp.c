@@ -92,14 +92,40 @@ static void read_fin(struct wr_conn *conn) {
   else wr_conn_ended(conn, WR_OK);
 }
 
+static void read_failed(struct wr_conn *conn, int rc) {
+  wr_conn_fail(conn, rc == UV_ECONNRESET ? WR_E_RESET : WR_E_IO, uv_strerror(rc));
+}
+
+/* After a short read libuv takes a hang-up for an end without asking the socket, and a reset would pass for a clean
+ * end. It has no buffer to show for it then; so the socket is asked. */
+static void read_hung_up(struct wr_conn *conn) {
+  uv_os_fd_t fd;
+  struct wr_room room;
+  conn->reading = false;
+  if (uv_fileno((uv_handle_t *)(void *)&conn->tcp, &fd) != 0) return;
+  if (!offer(conn, &room)) {
+    wr_conn_starve(conn);
+    return;
+  }
+  ssize_t n = recv(fd, room.ptr, room.len, MSG_DONTWAIT);
+  if (n < 0) {
+    read_failed(conn, -errno);
+  } else if (n == 0) {
+    read_fin(conn);
+  } else {
+    deliver(conn, (size_t)n);
+    if (!conn->closed) wr_conn_steer(conn);
+  }
+}
+
 static void read_done(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
-  (void)buf;
   struct wr_conn *conn = stream->data;
   WR_DCHECK(conn->magic == WR_CONN_MAGIC);
   if (n > 0) deliver(conn, (size_t)n);
+  else if (n == UV_EOF && buf->base == NULL) read_hung_up(conn);
   else if (n == UV_EOF) read_fin(conn);
   else if (n == UV_ENOBUFS) wr_conn_starve(conn);
-  else if (n < 0) wr_conn_fail(conn, n == UV_ECONNRESET ? WR_E_RESET : WR_E_IO, uv_strerror((int)n));
+  else if (n < 0) read_failed(conn, (int)n);
 }
 
 void wr_tcp_read(struct wr_conn *conn, bool on) {
