@@ -7,17 +7,18 @@ import OpenAI from 'openai';
 export const url = process.env.WEIR_URL;
 if (!url) throw new Error('WEIR_URL must name a running weir in front of `weir mock`; use tests/sdk/run');
 
-// Longer than the 2 s after which the tested weir gives up an upstream that stalls.
-const timeout = 15000;
+// Longer than the 2 s after which the tested weir gives up an upstream that stalls, or the 5 s for its first byte.
+const patienceMs = 12000;
 const question = 'Explain the weir.';
 export const TOKENS = 40;
 
-export const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'sk-test', maxRetries: 0, timeout });
-export const anthropic = new Anthropic({ baseURL: url, apiKey: 'sk-ant-test', maxRetries: 0, timeout });
+export const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'sk-test', maxRetries: 0, timeout: patienceMs });
+export const anthropic = new Anthropic({ baseURL: url, apiKey: 'sk-ant-test', maxRetries: 0, timeout: patienceMs });
 
-// The mock answers the same seed with the same bytes.
+// The mock answers the same seed with the same bytes. The clients' own timeout ends with the head of an answer; the signal
+// bounds the rest.
 export function ask(headers = {}) {
-  return { headers: { 'x-mock-tokens': String(TOKENS), 'x-mock-seed': '7', ...headers } };
+  return { signal: AbortSignal.timeout(patienceMs), headers: { 'x-mock-tokens': String(TOKENS), 'x-mock-seed': '7', ...headers } };
 }
 
 export const chatBody = { model: 'test-model', messages: [{ role: 'user', content: question }] };
@@ -45,6 +46,7 @@ export async function assertFails(what, read) {
     // A mistake of the test's own is no proof.
     assert.ok(!(error instanceof assert.AssertionError), String(error.stack));
     assert.ok(!(error instanceof ReferenceError), String(error.stack));
+    assert.doesNotMatch(error.constructor.name, /Abort|Timeout/, 'weir kept the caller waiting');
     // Nor is a weir that is not there, or one that went down under the fault.
     for (let e = error; e; e = e.cause) assert.notEqual(e.code, 'ECONNREFUSED', 'no weir answers');
     return error;
