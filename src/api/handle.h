@@ -59,6 +59,7 @@ struct wr_lsession {
   struct wr_handle h;
   struct wr_hook_stream *s; /* borrowed: for the epoch */
   int ref;                  /* in the registry, until the stream ends */
+  bool has_event;           /* the event's handle exists: pushing it allocates nothing */
 };
 
 /* Makes the metatables. Once a VM. */
@@ -86,10 +87,11 @@ void wr_lview_role(lua_State *L, int at, int n, struct wr_span bytes);
 /* Pushes what a path finds in a JSON document: see the contract, 2.3. Number of results. */
 int wr_ljson_push(lua_State *L, struct wr_span doc, int arg_path);
 
-/* Pushes the event handle of the session at index `session`, attached to this event. */
+/* Pushes the event handle of the session at index `session`, attached to this event. Allocates only the first time. */
 void wr_levent_push(lua_State *L, int session, const struct wr_event *ev, const struct wr_view *raw);
 void wr_lrequest_push(lua_State *L, const struct wr_hook_request *rq);
-/* Pushes the session handle of a stream, attached; made and registered on first use (s->policy). */
+/* Pushes the session handle of a stream, attached; made and registered on first use (s->policy),
+ * then allocating nothing. */
 void wr_lsession_push(lua_State *L, struct wr_hook_stream *s);
 /* Lets go of it; allocates nothing, so it may run outside a protected call. s->policy is NULL afterwards. */
 void wr_lsession_end(lua_State *L, struct wr_hook_stream *s);

@@ -27,10 +27,10 @@ static uint64_t hash_of(struct wr_span s) {
 }
 
 /* The site's slot; when all are taken, the one that has been silent longest is given away. */
-static struct wr_log_site *site_of(struct wr_script *s, uint64_t hash) {
-  struct wr_log_site *oldest = &s->sites[0];
+static struct wr_script_site *site_of(struct wr_script *s, uint64_t hash) {
+  struct wr_script_site *oldest = &s->sites[0];
   for (size_t i = 0; i < WR_SCRIPT_LOG_SITES; i++) {
-    struct wr_log_site *site = &s->sites[(hash + i) % WR_SCRIPT_LOG_SITES];
+    struct wr_script_site *site = &s->sites[(hash + i) % WR_SCRIPT_LOG_SITES];
     if (site->hash == hash) return site;
     if (site->hash == 0) {
       site->hash = hash;
@@ -38,13 +38,13 @@ static struct wr_log_site *site_of(struct wr_script *s, uint64_t hash) {
     }
     if (site->since_us < oldest->since_us) oldest = site;
   }
-  *oldest = (struct wr_log_site){ .hash = hash };
+  *oldest = (struct wr_script_site){ .hash = hash };
   return oldest;
 }
 
 /* May this site write a line now? *dropped: how many it may not write in the seconds before. */
 static bool site_admits(struct wr_script *s, struct wr_span where, uint32_t *dropped) {
-  struct wr_log_site *site = site_of(s, hash_of(where));
+  struct wr_script_site *site = site_of(s, hash_of(where));
   uint64_t now = s->core.mono_us(s->core.ctx);
   *dropped = 0;
   if (site->lines == 0 || now - site->since_us >= 1000000) {
@@ -62,7 +62,7 @@ static bool site_admits(struct wr_script *s, struct wr_span where, uint32_t *dro
 }
 
 /* A line is one line: control characters become spaces. */
-static void emit(lua_State *L, enum wr_log_level level, struct wr_span where, struct wr_span text, uint32_t dropped) {
+static void emit(lua_State *L, enum wr_script_level level, struct wr_span where, struct wr_span text, uint32_t dropped) {
   struct wr_script *s = wr_script_of(L);
   char line[LINE_BYTES];
   size_t n = text.len < sizeof line - 48 ? text.len : sizeof line - 48;
@@ -94,7 +94,7 @@ static int log_line(lua_State *L) {
   lua_call(L, n, 1);
   size_t len;
   const char *text = lua_tolstring(L, -1, &len);
-  enum wr_log_level level = (enum wr_log_level)lua_tointeger(L, lua_upvalueindex(1));
+  enum wr_script_level level = (enum wr_script_level)lua_tointeger(L, lua_upvalueindex(1));
   emit(L, level, where, wr_span_make(text, len), dropped);
   return 0;
 }
@@ -175,7 +175,7 @@ void wr_lib_random(lua_State *L) {
 void wr_lib_weir(lua_State *L) {
   static const struct {
     const char *name; /* borrowed: a literal */
-    enum wr_log_level level;
+    enum wr_script_level level;
   } levels[] = { { "info", WR_SCRIPT_INFO }, { "warn", WR_SCRIPT_WARN }, { "error", WR_SCRIPT_ERROR } };
   static const luaL_Reg own[] = { { "now", weir_now }, { "date", weir_date }, { NULL, NULL } };
   luaL_setfuncs(L, own, 0);

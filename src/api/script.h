@@ -17,7 +17,7 @@ struct lua_Debug;
 struct wr_json_cache;
 struct wr_slabs;
 
-enum wr_log_level { WR_SCRIPT_INFO, WR_SCRIPT_WARN, WR_SCRIPT_ERROR };
+enum wr_script_level { WR_SCRIPT_INFO, WR_SCRIPT_WARN, WR_SCRIPT_ERROR };
 
 /* The core, as scripts see it. */
 struct wr_script_core {
@@ -26,7 +26,7 @@ struct wr_script_core {
   uint64_t (*wall_us)(void *ctx);    /* since 1970: weir.now, weir.date */
   uint64_t (*random_u64)(void *ctx); /* weir.random, math.random */
   /* One line without its end, borrowed for the call; where is "file:line" or "". */
-  void (*log)(void *ctx, enum wr_log_level level, struct wr_span where, struct wr_span text);
+  void (*log)(void *ctx, enum wr_script_level level, struct wr_span where, struct wr_span text);
 };
 
 enum wr_limit { WR_LIMIT_NONE, WR_LIMIT_INSTRUCTIONS, WR_LIMIT_TIME, WR_LIMIT_MEMORY };
@@ -36,7 +36,7 @@ enum wr_phase { WR_PHASE_NONE, WR_PHASE_LOAD, WR_PHASE_HOOK };
 
 /* A call site that logs: at most ten lines a second each. */
 #define WR_SCRIPT_LOG_SITES 64
-struct wr_log_site {
+struct wr_script_site {
   uint64_t hash;     /* of file and line; 0: free */
   uint64_t since_us; /* start of this second */
   uint32_t lines;
@@ -64,7 +64,7 @@ struct wr_script {
   struct wr_json_cache *json;     /* owned: compiled paths; NULL before the first */
   char *scratch;                  /* owned: decoded text of the running call */
   size_t scratch_bytes;
-  struct wr_log_site sites[WR_SCRIPT_LOG_SITES];
+  struct wr_script_site sites[WR_SCRIPT_LOG_SITES];
 };
 
 #endif

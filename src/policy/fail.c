@@ -14,7 +14,7 @@ const char *wr_fail_name(enum wr_fail fail) {
   return (unsigned)fail < WR_FAILS ? names[fail] : "unknown";
 }
 
-static void say(struct wr_engine *e, const struct wr_hook_stream *s, enum wr_log_level level, struct wr_span text) {
+static void say(struct wr_engine *e, const struct wr_hook_stream *s, enum wr_script_level level, struct wr_span text) {
   const struct wr_script_core *core = &e->script->core;
   if (s->now_us - e->log_since_us >= 1000000) {
     e->log_since_us = s->now_us;

@@ -80,7 +80,7 @@ static uint64_t system_random(void *ctx) {
   if (wr_rand_system_bytes(&x, sizeof x) != WR_OK) x = clock_us(CLOCK_MONOTONIC);
   return x;
 }
-static void no_log(void *ctx, enum wr_log_level level, struct wr_span where, struct wr_span text) {
+static void no_log(void *ctx, enum wr_script_level level, struct wr_span where, struct wr_span text) {
   (void)ctx, (void)level, (void)where, (void)text;
 }
 

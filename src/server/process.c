@@ -14,6 +14,7 @@
 #include "net/timer.h"
 #include "obs/log.h"
 #include "policy/load.h"
+#include "policy/vm.h"
 #include "server/inherit.h"
 #include "server/mocks.h"
 #include "server/panel.h"
@@ -65,7 +66,9 @@ static void on_signal(int number) {
 }
 
 static void signals_take(struct wr_process *p) {
-  if (atomic_exchange(&signals.hup, 0)) wr_log_reopen(p->log);
+  char why[200] = "";
+  if (atomic_exchange(&signals.hup, 0) && wr_log_reopen(p->log, why, sizeof why) != WR_OK)
+    fprintf(stderr, "weir: %s\n", why);
   unsigned terms = atomic_exchange(&signals.term, 0);
   if (atomic_exchange(&signals.interrupt, 0) || (terms && p->draining))
     wr_process_stop(p);
@@ -207,11 +210,14 @@ static void woken(void *ctx, struct wr_mailbox *box) {
   signals_take(ctx);
 }
 
+static void drain_asked(void *ctx) { wr_process_drain(ctx); }
+
 static enum wr_err parts_make(struct wr_process *p, struct wr_diag *diag, char *why, size_t why_bytes) {
   enum wr_err err = conf_load(p, diag);
   if (err != WR_OK) return err;
   const struct wr_conf_server *sv = &p->conf->server;
-  err = wr_log_open(sv->log, sv->log_format == WR_LOG_JSON ? WR_LOG_LINES_JSON : WR_LOG_LINES_LOGFMT, &p->log, why, why_bytes);
+  err = wr_log_open(sv->log, sv->log_format == WR_LOG_JSON ? WR_LOG_STYLE_JSON : WR_LOG_STYLE_LOGFMT,
+                    &p->log, why, why_bytes);
   if (err == WR_OK) err = wr_depot_new(sv->memory_bytes, &p->depot);
   if (err == WR_OK) err = wr_ledger_new(wr_depot_memory_bytes(p->depot), NULL, &p->ledger);
   if (err == WR_OK) err = wr_slabs_new(p->depot, p->ledger, &p->slabs);
@@ -227,7 +233,7 @@ static enum wr_err parts_make(struct wr_process *p, struct wr_diag *diag, char *
   if (err == WR_OK && sv->admin) {
     struct wr_panel_options po = { .loop = p->loop, .mailbox = &p->mailbox, .address = sv->admin,
                                    .workers = p->workers, .worker_count = p->worker_count,
-                                   .ledger = p->ledger, .log = p->log, .shared = &p->shared };
+                                   .ledger = p->ledger, .shared = &p->shared, .drain = drain_asked, .ctx = p };
     err = wr_panel_new(&po, &p->panel, why, why_bytes);
   }
   return err;
@@ -316,13 +322,14 @@ void wr_process_free(struct wr_process *p) {
   if (atomic_load(&signals.process) == p) atomic_store(&signals.process, NULL);
   if (p->started && !p->stopping) wr_process_stop(p);
   size_t left = 0;
-  wr_panel_free(p->panel);
+  wr_panel_close(p->panel);
   for (uint32_t i = 0; i < p->worker_count; i++) left += wr_worker_free(p->workers[i]);
   wr_mocks_free(p->mocks);
   if (p->loop) {
     wr_timer_clear(&p->drain_timer);
     for (int i = 0; i < 4; i++) wr_loop_turn(p->loop, 0); /* close callbacks */
     if (p->mailbox_made) wr_mailbox_fini(&p->mailbox);
+    wr_panel_free(p->panel);
     left += wr_loop_free(p->loop);
   }
   if (p->slabs) left += wr_slabs_free(p->slabs);

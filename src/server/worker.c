@@ -39,6 +39,8 @@ struct wr_worker {
   struct wr_conf *conf;         /* owned: this VM's own copy, so that what it holds lives as long */
   struct wr_relay *relay;       /* owned */
   struct wr_metrics *metrics;   /* owned */
+  struct wr_logger *logger;     /* owned */
+  struct wr_task log_task;
   struct wr_relay_gen gen;
   struct port *ports;           /* owned */
   size_t port_count;
@@ -60,18 +62,25 @@ static uint64_t core_wall(void *ctx) {
 
 static uint64_t core_random(void *ctx) { return wr_rand_u64(&((struct wr_worker *)ctx)->rand); }
 
-static void core_log(void *ctx, enum wr_log_level level, struct wr_span where, struct wr_span text) {
+static void core_log(void *ctx, enum wr_script_level level, struct wr_span where, struct wr_span text) {
   struct wr_worker *w = ctx;
-  (void)w;
-  (void)level;
-  (void)where;
-  (void)text;
+  static struct wr_log_site sites[3];
+  enum wr_log_level to = level == WR_SCRIPT_ERROR ? WR_LOG_ERROR : level == WR_SCRIPT_WARN ? WR_LOG_WARN : WR_LOG_INFO;
+  const struct wr_log_field fields[] = { WR_LOG_SPAN("where", where), WR_LOG_SPAN("text", text) };
+  wr_log_event(w->logger, to, &sites[level], "script", fields, 2);
+  wr_loop_mark(w->loop, &w->log_task);
+}
+
+/* Runs last in a turn that logged something. */
+static void log_flush(struct wr_task *task) {
+  wr_logger_flush(WR_CONTAINER(task, struct wr_worker, log_task)->logger);
 }
 
 static void tick_fire(struct wr_timer *timer) {
   struct wr_worker *w = WR_CONTAINER(timer, struct wr_worker, tick);
   wr_slabs_tick(w->slabs);
   if (w->engine) (void)wr_engine_idle(w->engine);
+  wr_logger_flush(w->logger);
   wr_timer_set(w->loop, &w->tick, TICK_MS);
 }
 
@@ -79,7 +88,8 @@ static void record(void *ctx, const struct wr_record *r) {
   struct wr_worker *w = ctx;
   WR_MAGIC_CHECK(w, WORKER_MAGIC);
   wr_metrics_observe(w->metrics, r);
-  wr_access_write(w->o.log, r);
+  wr_access_write(w->logger, r);
+  wr_loop_mark(w->loop, &w->log_task);
   if (w->o.seen) w->o.seen(w->o.ctx, r);
 }
 
@@ -154,7 +164,9 @@ static enum wr_err parts_make(struct wr_worker *w, char *why, size_t why_bytes) 
   if (err != WR_OK) return err;
   wr_mailbox_init(&w->mailbox, w->loop);
   wr_timer_init(&w->tick, tick_fire);
+  wr_task_init(&w->log_task, log_flush);
   err = wr_metrics_new(&w->metrics);
+  if (err == WR_OK) err = wr_logger_new(w->o.log, (int)w->o.index, &w->logger);
   if (err == WR_OK) err = wr_resolver_new(w->loop, &w->resolver);
   if (err == WR_OK) err = engine_make(w, why, why_bytes);
   const struct wr_conf *conf = w->conf ? w->conf : w->o.conf;
@@ -203,12 +215,14 @@ size_t wr_worker_free(struct wr_worker *w) {
   if (w->loop) {
     ports_close(w);
     wr_relay_free(w->relay);
+    w->relay = NULL;
     wr_upstreams_free(w->upstreams);
     wr_engine_free(w->engine);
     for (size_t i = 0; i < w->port_count; i++)
       if (w->ports[i].tls) wr_tls_ctx_free(w->ports[i].tls);
     wr_resolver_free(w->resolver);
     wr_timer_clear(&w->tick);
+    wr_loop_unmark(&w->log_task);
     for (int i = 0; i < 4; i++) wr_loop_turn(w->loop, 0); /* close callbacks */
     wr_mailbox_fini(&w->mailbox);
     left += wr_loop_free(w->loop);
@@ -216,6 +230,7 @@ size_t wr_worker_free(struct wr_worker *w) {
   if (w->slabs) left += wr_slabs_free(w->slabs);
   if (w->conf) wr_conf_free(w->conf);
   wr_metrics_free(w->metrics);
+  if (w->logger) wr_logger_free(w->logger);
   wr_heap_free(WR_HEAP_SERVER, w->ports);
   w->magic = 0;
   wr_heap_free(WR_HEAP_SERVER, w);
@@ -275,6 +290,7 @@ struct wr_mailbox *wr_worker_mailbox(struct wr_worker *w) { return &w->mailbox; 
 const struct wr_relay_stats *wr_worker_relay_stats(const struct wr_worker *w) { return wr_relay_stats(w->relay); }
 const struct wr_loop_stats *wr_worker_loop_stats(const struct wr_worker *w) { return wr_loop_stats(w->loop); }
 struct wr_metrics *wr_worker_metrics(const struct wr_worker *w) { return w->metrics; }
+const struct wr_logger *wr_worker_logger(const struct wr_worker *w) { return w->logger; }
 uint32_t wr_worker_index(const struct wr_worker *w) { return w->o.index; }
 struct wr_relay *wr_worker_relay(struct wr_worker *w) { return w->relay; }
 const struct wr_engine *wr_worker_engine(const struct wr_worker *w) { return w->engine; }

@@ -17,7 +17,9 @@
 
 struct wr_worker;
 struct wr_log;
+struct wr_logger;
 struct wr_metrics;
+struct wr_engine;
 
 struct wr_worker_options {
   uint32_t index;
@@ -55,6 +57,7 @@ struct wr_mailbox *wr_worker_mailbox(struct wr_worker *worker);
 const struct wr_relay_stats *wr_worker_relay_stats(const struct wr_worker *worker);
 const struct wr_loop_stats *wr_worker_loop_stats(const struct wr_worker *worker);
 struct wr_metrics *wr_worker_metrics(const struct wr_worker *worker);
+const struct wr_logger *wr_worker_logger(const struct wr_worker *worker);
 uint32_t wr_worker_index(const struct wr_worker *worker);
 /* On the worker's thread. */
 struct wr_relay *wr_worker_relay(struct wr_worker *worker);

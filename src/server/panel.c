@@ -1,0 +1,194 @@
+#include "server/panel.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/heap.h"
+#include "base/version.h"
+#include "net/listen.h"
+#include "server/admin.h"
+#include "server/metrics.h"
+
+#define ROW_BYTES 1024u
+#define MOST_ROWS 10000u
+
+struct wr_panel {
+  struct wr_panel_options o;
+  struct wr_admin *admin;     /* owned */
+  struct wr_listen *listen;   /* owned */
+  uint64_t started_unix_s;
+  uint32_t asks;              /* of streams, under way */
+};
+
+/* One question for /streams: each worker adds its rows in turn and mails it on. */
+struct ask {
+  struct wr_letter letter;
+  struct wr_panel *panel;     /* borrowed: waits for its asks */
+  uint64_t token;
+  uint32_t worker;            /* whose turn it is */
+  struct wr_buf rows;
+  char *room;                 /* owned */
+  size_t count;
+};
+
+static void ask_free(struct ask *a) {
+  wr_heap_free(WR_HEAP_SERVER, a->room);
+  wr_heap_free(WR_HEAP_SERVER, a);
+}
+
+static bool room_grow(struct ask *a) {
+  size_t cap = a->rows.cap * 2;
+  char *p = wr_heap_realloc(WR_HEAP_SERVER, a->room, cap);
+  if (!p) return false;
+  a->room = a->rows.ptr = p;
+  a->rows.cap = cap;
+  return true;
+}
+
+/* On a worker's thread. */
+static void put_row(void *ctx, const struct wr_relay_row *r) {
+  struct ask *a = ctx;
+  if (a->count >= MOST_ROWS || (wr_buf_room(&a->rows) < ROW_BYTES && !room_grow(a))) return;
+  struct wr_buf *b = &a->rows;
+  if (a->count++) wr_buf_char(b, ',');
+  wr_buf_printf(b, "{\"id\":\"%" PRIx64 "\",\"worker\":%u,\"step\":\"%s\",\"age_ms\":%" PRIu64 ",\"route\":", r->id,
+                a->worker, r->step, r->age_ms);
+  wr_buf_json_string(b, wr_span_str(r->route));
+  wr_buf_printf(b, ",\"upstream\":");
+  wr_buf_json_string(b, wr_span_str(r->upstream));
+  wr_buf_printf(b, ",\"model\":");
+  wr_buf_json_string(b, r->model);
+  wr_buf_printf(b, ",\"status\":%u,\"events\":%" PRIu64 ",\"sent_bytes\":%" PRIu64 ",\"queued_bytes\":%" PRIu64
+                ",\"committed\":%s,\"paused\":%s}", r->status, r->events, r->sent_bytes, r->queued_bytes,
+                r->committed ? "true" : "false", r->paused ? "true" : "false");
+}
+
+static void ask_next(struct ask *a);
+
+/* On the main thread: every worker has said its part. */
+static void ask_done(struct wr_letter *letter) {
+  struct ask *a = WR_CONTAINER(letter, struct ask, letter);
+  struct wr_panel *panel = a->panel;
+  WR_CHECK(panel->asks > 0);
+  panel->asks--;
+  wr_buf_put(&a->rows, WR_SPAN("]\n"));
+  if (panel->admin) wr_admin_streams_done(panel->admin, a->token, wr_buf_span(&a->rows));
+  ask_free(a);
+}
+
+static void ask_worker(struct wr_letter *letter) {
+  struct ask *a = WR_CONTAINER(letter, struct ask, letter);
+  struct wr_relay *relay = wr_worker_relay(a->panel->o.workers[a->worker]);
+  if (relay) wr_relay_each(relay, put_row, a);
+  a->worker++;
+  ask_next(a);
+}
+
+static void ask_next(struct ask *a) {
+  if (a->worker < a->panel->o.worker_count) {
+    a->letter.run = ask_worker;
+    wr_mailbox_post(wr_worker_mailbox(a->panel->o.workers[a->worker]), &a->letter);
+  } else {
+    a->letter.run = ask_done;
+    wr_mailbox_post(a->panel->o.mailbox, &a->letter);
+  }
+}
+
+static void op_streams(void *ctx, struct wr_admin *admin, uint64_t token) {
+  struct wr_panel *panel = ctx;
+  struct ask *a = wr_heap_zalloc(WR_HEAP_SERVER, sizeof *a);
+  char *room = a ? wr_heap_alloc(WR_HEAP_SERVER, ROW_BYTES * 4) : NULL;
+  if (!room) {
+    wr_heap_free(WR_HEAP_SERVER, a);
+    wr_admin_streams_done(admin, token, WR_SPAN("[]\n"));
+    return;
+  }
+  a->panel = panel;
+  a->token = token;
+  a->room = room;
+  wr_buf_init(&a->rows, room, ROW_BYTES * 4);
+  wr_buf_char(&a->rows, '[');
+  panel->asks++;
+  ask_next(a);
+}
+
+static bool op_ready(void *ctx, struct wr_buf *why) {
+  struct wr_panel *panel = ctx;
+  if (atomic_load(&panel->o.shared->draining)) {
+    wr_buf_put(why, WR_SPAN("draining"));
+    return false;
+  }
+  if (wr_ledger_level(panel->o.ledger) >= 3) {
+    wr_buf_put(why, WR_SPAN("memory"));
+    return false;
+  }
+  return true;
+}
+
+static void op_metrics(void *ctx, struct wr_prom *out) {
+  struct wr_panel *panel = ctx;
+  size_t n = panel->o.worker_count;
+  struct wr_server_shard *shards = wr_heap_zalloc(WR_HEAP_SERVER, n * sizeof *shards + 1);
+  if (!shards) return;
+  for (uint32_t i = 0; i < n; i++) {
+    const struct wr_worker *w = panel->o.workers[i];
+    shards[i] = (struct wr_server_shard){ .metrics = wr_worker_metrics(w), .relay = wr_worker_relay_stats(w),
+                                          .loop = wr_worker_loop_stats(w), .logger = wr_worker_logger(w),
+                                          .worker = i };
+  }
+  struct wr_server_gauges gauges = { .ledger = panel->o.ledger, .started_unix_s = panel->started_unix_s,
+                                     .draining = atomic_load(&panel->o.shared->draining) };
+  wr_server_metrics_print(shards, n, &gauges, out);
+  wr_heap_free(WR_HEAP_SERVER, shards);
+}
+
+static enum wr_err op_drain(void *ctx, struct wr_buf *why) {
+  (void)why;
+  struct wr_panel *panel = ctx;
+  panel->o.drain(panel->o.ctx);
+  return WR_OK;
+}
+
+enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel **out, char *why,
+                         size_t why_bytes) {
+  struct wr_panel *panel = wr_heap_zalloc(WR_HEAP_SERVER, sizeof *panel);
+  if (!panel) return WR_E_NOMEM;
+  panel->o = *options;
+  panel->started_unix_s = (uint64_t)time(NULL);
+  struct wr_admin_ops ops = { .ctx = panel, .version = WR_VERSION, .ready = op_ready, .metrics = op_metrics,
+                              .streams = op_streams, .drain = options->drain ? op_drain : NULL };
+  struct wr_addr addr;
+  char detail[200] = "";
+  enum wr_err err = wr_admin_new(options->loop, &ops, &panel->admin);
+  if (err == WR_OK) err = wr_addr_parse(wr_span_str(options->address), &addr);
+  if (err == WR_OK)
+    err = wr_listen_open(options->loop, &addr, NULL, wr_admin_accept, panel->admin, &panel->listen, detail,
+                         sizeof detail);
+  if (err != WR_OK) {
+    snprintf(why, why_bytes, "admin %s: %s", options->address, detail[0] ? detail : wr_err_text(err));
+    wr_panel_free(panel);
+    return err;
+  }
+  *out = panel;
+  return WR_OK;
+}
+
+void wr_panel_close(struct wr_panel *panel) {
+  if (!panel) return;
+  if (panel->listen) wr_listen_close(panel->listen);
+  if (panel->admin) wr_admin_free(panel->admin);
+  panel->listen = NULL;
+  panel->admin = NULL;
+}
+
+void wr_panel_free(struct wr_panel *panel) {
+  if (!panel) return;
+  wr_panel_close(panel);
+  WR_CHECK(panel->asks == 0);
+  wr_heap_free(WR_HEAP_SERVER, panel);
+}
+
+const struct wr_addr *wr_panel_addr(const struct wr_panel *panel) { return wr_listen_addr(panel->listen); }

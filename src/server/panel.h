@@ -1,0 +1,30 @@
+/* panel.h: the admin listener of this process: what its pages say, gathered from the workers.
+ *
+ * Lives on the main loop. A worker's sessions belong to its thread, so /streams asks each worker by mail. */
+#ifndef WR_SERVER_PANEL_H
+#define WR_SERVER_PANEL_H
+
+#include "server/worker.h"
+
+struct wr_panel;
+
+struct wr_panel_options {
+  struct wr_loop *loop;            /* borrowed: the main loop, outlives the panel */
+  struct wr_mailbox *mailbox;      /* borrowed: the main loop's */
+  const char *address;             /* borrowed: for the call */
+  struct wr_worker **workers;      /* borrowed: outlive the panel */
+  uint32_t worker_count;
+  const struct wr_ledger *ledger;  /* borrowed: the process's */
+  struct wr_relay_shared *shared;  /* borrowed: the process's */
+  void (*drain)(void *ctx);        /* POST /drain */
+  void *ctx;                       /* borrowed: the process */
+};
+
+WR_MUST_USE enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel **out, char *why,
+                                     size_t why_bytes);
+/* Ends its connections. Questions that are under way at workers still come back, so free it after every mailbox. */
+void wr_panel_close(struct wr_panel *panel);
+void wr_panel_free(struct wr_panel *panel);
+const struct wr_addr *wr_panel_addr(const struct wr_panel *panel);
+
+#endif
