@@ -116,8 +116,9 @@ static void client_run(struct wr_task *task) {
     wr_mock_client_end(c, true);
     return;
   }
-  /* A turn's share that is used up, also in the middle of pending bytes that the socket would take. */
-  if (turn == WR_MOCK_TURN_MORE || (c->budget == 0 && wr_conn_unsent_bytes(c->conn) == 0))
+  /* A turn's share that is used up, also in the middle of bytes that the socket would take: nobody
+   * else would tell. */
+  if (turn == WR_MOCK_TURN_MORE || (c->pending != NULL && wr_conn_unsent_bytes(c->conn) == 0))
     wr_loop_mark(c->mock->loop, &c->task);
 }
 

@@ -36,9 +36,8 @@ static bool put_piece(struct wr_mock_client *c, struct wr_span bytes) {
 static bool push(struct wr_mock_client *c, struct wr_span bytes, size_t *sent) {
   uint32_t write_bytes = c->exchange != NULL ? c->exchange->knobs.write_bytes : 0;
   bool each = write_bytes > 0 || c->split_left > 0;
-  size_t high = each ? 1 : WR_MOCK_HIGH_BYTES;
   *sent = 0;
-  while (*sent < bytes.len && wr_conn_unsent_bytes(c->conn) < high) {
+  while (*sent < bytes.len && wr_conn_unsent_bytes(c->conn) < (each ? 1 : WR_MOCK_HIGH_BYTES)) {
     if (each && c->budget == 0) break;
     size_t n = piece_bytes(c, write_bytes, bytes.len - *sent);
     if (!put_piece(c, wr_span_sub(bytes, *sent, n))) return false;
