@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "policy/engine_int.h"
 
-/* The event's function is the hot one: nothing is looked up by name, nothing is made after a stream's first event. */
+/* The first event of a stream: its handles are made. */
 static int call_event(lua_State *L) {
   struct wr_hook_call *c = lua_touserdata(L, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref);
@@ -16,6 +16,38 @@ static int call_event(lua_State *L) {
   lua_call(L, 3, 2);
   if (!lua_isnil(L, 2)) wr_verdict_read_event(L, c, 2);
   return 0;
+}
+
+static int read_event(lua_State *L) {
+  wr_verdict_read_event(L, lua_touserdata(L, 3), 1);
+  return 0;
+}
+
+/* Every other event: the hot path. Nothing is looked up by name, and what is pushed exists already, so nothing allocates
+ * and no C function has to stand between. */
+static enum wr_vm_end enter_event(struct wr_hook_call *c, const struct wr_vm_call *call) {
+  lua_State *L = c->e->L;
+  const struct wr_lsession *session = c->s->policy;
+  if (!session || !session->has_event) {
+    lua_pushcfunction(L, call_event);
+    lua_pushlightuserdata(L, c);
+    return wr_vm_pcall(c->e->vm, call, 1, 0);
+  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref);
+  wr_lsession_push(L, c->s);
+  wr_levent_push(L, -1, c->ev, c->raw);
+  lua_insert(L, -2);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->conf_ref);
+  enum wr_vm_end end = wr_vm_pcall(c->e->vm, call, 3, 2);
+  if (end != WR_VM_OK) return end;
+  if (lua_isnil(L, -2)) {
+    lua_pop(L, 2);
+    return end;
+  }
+  lua_pushcfunction(L, read_event);
+  lua_insert(L, -3);
+  lua_pushlightuserdata(L, c);
+  return wr_vm_pcall(c->e->vm, call, 3, 0);
 }
 
 static int call_request(lua_State *L) {
@@ -51,10 +83,15 @@ static enum wr_fail fail_of(enum wr_vm_end end) {
   return WR_FAIL_ERROR;
 }
 
-/* Runs one hook. Whatever happens, c->out is a verdict that the relay can follow. */
+static enum wr_vm_end enter(struct wr_hook_call *c, const struct wr_vm_call *call, lua_CFunction fn) {
+  lua_pushcfunction(c->e->L, fn);
+  lua_pushlightuserdata(c->e->L, c);
+  return wr_vm_pcall(c->e->vm, call, 1, 0);
+}
+
+/* Runs one hook; fn NULL: on_event. Whatever happens, c->out is a verdict that the relay can follow. */
 static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) {
   struct wr_engine *e = c->e;
-  lua_State *L = e->L;
   if (e->plugins[hook->plugin].until_us && wr_hook_aside(e, hook, c->s, c->out)) return;
   struct wr_vm_call call = { wr_hook_name(hook), e->plugins[hook->plugin].name, c->s->id, true, 0, 0 };
   bool known = c->s->policy != NULL;
@@ -62,9 +99,7 @@ static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) 
   c->bad = false;
   hook->calls++;
   e->script->epoch++;
-  lua_pushcfunction(L, fn);
-  lua_pushlightuserdata(L, c);
-  enum wr_vm_end end = wr_vm_pcall(e->vm, &call, 1, 0);
+  enum wr_vm_end end = fn ? enter(c, &call, fn) : enter_event(c, &call);
   e->script->epoch++;
   if (!known && c->s->policy) e->streams++;
   if (end != WR_VM_OK) wr_hook_failed(e, hook, c->s, fail_of(end), wr_vm_error(e->vm), c->out);
@@ -108,7 +143,7 @@ void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event 
   c.out = out;
   out->kind = WR_VERDICT_DEFAULT;
   for (uint32_t i = 0; i < list.count; i++) {
-    run(&c, &e->hooks[list.first + i], call_event);
+    run(&c, &e->hooks[list.first + i], NULL);
     if (out->kind != WR_VERDICT_DEFAULT) return;
   }
 }
