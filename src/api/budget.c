@@ -3,12 +3,14 @@
 #include <stdio.h>
 #include <time.h>
 
-/* Instructions between two looks at the clock. The first look is early, because it starts the time; then they get rarer while
- * they find little time gone, and more frequent when single instructions are slow. */
+/* Instructions between two looks at the clock. The first look is early, because it starts the time;
+ * then they get rarer while they find little time gone, and more frequent when single instructions
+ * are slow. */
 #define QUANTUM_FIRST 100
 #define QUANTUM_MAX 1000
 #define QUANTUM_MIN 8
-/* While a value is large, one instruction (a comparison, a concatenation) may take as long as 1000. */
+/* While a value is large, one instruction (a comparison, a concatenation) may take as long as 1000.
+ */
 #define QUANTUM_BIG 16
 #define SLOW_US 1000
 
@@ -28,7 +30,8 @@ static void note_where(lua_State *L, struct wr_script *s) {
   }
 }
 
-/* The text is Lua's own preallocated one: lua_error knows it by identity and makes it a memory error. */
+/* The text is Lua's own preallocated one: lua_error knows it by identity and makes it a memory
+ * error. */
 static WR_NORETURN void raise_limit(lua_State *L) {
   lua_pushliteral(L, "not enough memory");
   lua_error(L);

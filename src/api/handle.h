@@ -1,11 +1,12 @@
 /* handle.h: the things of the core that a script can hold.
  *
- * Glossary: a handle is a userdata that points at something of the core for as long as one hook call runs. It is created
- * closed, attached when a hook begins (its epoch is set to the running one) and dead when the hook returns, because the
- * epoch has moved on: nothing has to be walked. A handle is never reused for another stream or another role.
- * Every full userdata that a script can reach starts with struct wr_handle: the check reads its type, no table.
- * To add a type: an enum value, a struct, one file l_<type>.c with its metatable, a line in wr_handle_open.
- * All functions that take a lua_State run inside a protected call. */
+ * Glossary: a handle is a userdata that points at something of the core for as long as one hook
+ * call runs. It is created closed, attached when a hook begins (its epoch is set to the running
+ * one) and dead when the hook returns, because the epoch has moved on: nothing has to be walked. A
+ * handle is never reused for another stream or another role. Every full userdata that a script can
+ * reach starts with struct wr_handle: the check reads its type, no table. To add a type: an enum
+ * value, a struct, one file l_<type>.c with its metatable, a line in wr_handle_open. All functions
+ * that take a lua_State run inside a protected call. */
 #ifndef WR_API_HANDLE_H
 #define WR_API_HANDLE_H
 
@@ -42,9 +43,9 @@ struct wr_lview {
 enum wr_event_role { WR_ROLE_TEXT = 1, WR_ROLE_RAW, WR_ROLE_DATA, WR_ROLES_END };
 struct wr_levent {
   struct wr_handle h;
-  const struct wr_event *ev;  /* borrowed: for the epoch */
-  const struct wr_view *raw;  /* borrowed: for the epoch */
-  struct wr_span text;        /* borrowed: decoded, once asked for */
+  const struct wr_event *ev; /* borrowed: for the epoch */
+  const struct wr_view *raw; /* borrowed: for the epoch */
+  struct wr_span text;       /* borrowed: decoded, once asked for */
   bool text_ready;
 };
 
@@ -54,7 +55,12 @@ struct wr_lrequest {
 };
 
 /* User values of a session. */
-enum wr_session_value { WR_SESSION_CTX = 1, WR_SESSION_EVENT, WR_SESSION_KEY, WR_SESSION_VALUES_END };
+enum wr_session_value {
+  WR_SESSION_CTX = 1,
+  WR_SESSION_EVENT,
+  WR_SESSION_KEY,
+  WR_SESSION_VALUES_END
+};
 struct wr_lsession {
   struct wr_handle h;
   struct wr_hook_stream *s; /* borrowed: for the epoch */
@@ -81,19 +87,23 @@ void wr_session_open(lua_State *L);
 
 /* A fresh view of bytes that stay for this hook call. */
 struct wr_lview *wr_lview_push(lua_State *L, struct wr_span bytes);
-/* Pushes the view in user value n of the handle at index at; made on first use, then only pointed elsewhere. */
+/* Pushes the view in user value n of the handle at index at; made on first use, then only pointed
+ * elsewhere. */
 void wr_lview_role(lua_State *L, int at, int n, struct wr_span bytes);
 
 /* Pushes what a path finds in a JSON document: see the contract, 2.3. Number of results. */
 int wr_ljson_push(lua_State *L, struct wr_span doc, int arg_path);
 
-/* Pushes the event handle of the session at index `session`, attached to this event. Allocates only the first time. */
-void wr_levent_push(lua_State *L, int session, const struct wr_event *ev, const struct wr_view *raw);
+/* Pushes the event handle of the session at index `session`, attached to this event. Allocates only
+ * the first time. */
+void wr_levent_push(lua_State *L, int session, const struct wr_event *ev,
+                    const struct wr_view *raw);
 void wr_lrequest_push(lua_State *L, const struct wr_hook_request *rq);
 /* Pushes the session handle of a stream, attached; made and registered on first use (s->policy),
  * then allocating nothing. */
 void wr_lsession_push(lua_State *L, struct wr_hook_stream *s);
-/* Lets go of it; allocates nothing, so it may run outside a protected call. s->policy is NULL afterwards. */
+/* Lets go of it; allocates nothing, so it may run outside a protected call. s->policy is NULL
+ * afterwards. */
 void wr_lsession_end(lua_State *L, struct wr_hook_stream *s);
 /* Pushes the table that on_end gets as `fin`. */
 void wr_lend_push(lua_State *L, const struct wr_hook_stream *s, enum wr_outcome outcome);

@@ -8,7 +8,8 @@ static bool is_closed(lua_State *L, int arg) {
   return true;
 }
 
-/* No finalizers: they run where no limit can stop them. No weak tables: clearing them can't be done in small steps. */
+/* No finalizers: they run where no limit can stop them. No weak tables: clearing them can't be done
+ * in small steps. */
 static int base_setmetatable(lua_State *L) {
   int type = lua_type(L, 2);
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -17,7 +18,8 @@ static int base_setmetatable(lua_State *L) {
   static const char *const refused[] = { "__gc", "__mode" };
   for (size_t i = 0; type == LUA_TTABLE && i < 2; i++) {
     lua_pushstring(L, refused[i]);
-    if (lua_rawget(L, 2) != LUA_TNIL) return luaL_error(L, "setmetatable: '%s' is not allowed here", refused[i]);
+    if (lua_rawget(L, 2) != LUA_TNIL)
+      return luaL_error(L, "setmetatable: '%s' is not allowed here", refused[i]);
     lua_pop(L, 1);
   }
   lua_settop(L, 2);
@@ -35,8 +37,8 @@ static int base_rawset(lua_State *L) {
   return 1;
 }
 
-/* xpcall(f, handler, ...): the handler runs after the stack has unwound, as a plain call under the limits; a real message
- * handler can loop where they don't reach. Upvalue: the stock pcall. */
+/* xpcall(f, handler, ...): the handler runs after the stack has unwound, as a plain call under the
+ * limits; a real message handler can loop where they don't reach. Upvalue: the stock pcall. */
 static int base_xpcall(lua_State *L) {
   luaL_checktype(L, 2, LUA_TFUNCTION);
   int n = lua_gettop(L);
@@ -53,7 +55,9 @@ static int base_xpcall(lua_State *L) {
 }
 
 void wr_lib_base(lua_State *L) {
-  static const luaL_Reg own[] = { { "setmetatable", base_setmetatable }, { "rawset", base_rawset }, { NULL, NULL } };
+  static const luaL_Reg own[] = { { "setmetatable", base_setmetatable },
+                                  { "rawset", base_rawset },
+                                  { NULL, NULL } };
   luaL_setfuncs(L, own, 0);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, base_xpcall, 1);

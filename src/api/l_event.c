@@ -8,7 +8,8 @@
 
 #define KIND_UPVALUE(kind) lua_upvalueindex(2 + (int)(kind))
 
-void wr_levent_push(lua_State *L, int session, const struct wr_event *ev, const struct wr_view *raw) {
+void wr_levent_push(lua_State *L, int session, const struct wr_event *ev,
+                    const struct wr_view *raw) {
   struct wr_levent *e = NULL;
   session = lua_absindex(L, session);
   if (lua_getiuservalue(L, session, WR_SESSION_EVENT) == LUA_TUSERDATA) {
@@ -49,7 +50,8 @@ static struct wr_span decode(lua_State *L, struct wr_span literal) {
   room[with_quotes - 1] = '"';
   struct wr_buf out;
   wr_buf_init(&out, room + with_quotes, with_quotes);
-  if (wr_json_string_decode(wr_span_make(room, with_quotes), &out) != WR_OK) luaL_error(L, "the text has bad escapes");
+  if (wr_json_string_decode(wr_span_make(room, with_quotes), &out) != WR_OK)
+    luaL_error(L, "the text has bad escapes");
   return wr_buf_span(&out);
 }
 
@@ -119,7 +121,8 @@ static int event_index(lua_State *L) {
 
 static int event_newindex(lua_State *L) {
   const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2);
-  return luaL_error(L, "views are read-only (tried to set '%s'); return \"replace\", text instead", key);
+  return luaL_error(L, "views are read-only (tried to set '%s'); return \"replace\", text instead",
+                    key);
 }
 
 void wr_event_open(lua_State *L) {
@@ -127,7 +130,8 @@ void wr_event_open(lua_State *L) {
   lua_pushcfunction(L, event_newindex);
   lua_setfield(L, -2, "__newindex");
   lua_pushcfunction(L, event_json);
-  for (int i = 0; i < WR_EVENT_KINDS; i++) lua_pushstring(L, wr_event_kind_name((enum wr_event_kind)i));
+  for (int i = 0; i < WR_EVENT_KINDS; i++)
+    lua_pushstring(L, wr_event_kind_name((enum wr_event_kind)i));
   lua_pushcclosure(L, event_index, 1 + WR_EVENT_KINDS);
   lua_setfield(L, -2, "__index");
 }

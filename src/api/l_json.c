@@ -18,8 +18,8 @@ struct program {
 };
 
 struct wr_json_cache {
-  unsigned next; /* to be thrown out */
-  unsigned last; /* found last */
+  unsigned next;                      /* to be thrown out */
+  unsigned last;                      /* found last */
   struct program *programs[PROGRAMS]; /* owned */
 };
 
@@ -56,7 +56,8 @@ static const struct wr_json_prog *program_of(lua_State *L, struct wr_span path) 
   if (!p) p = s->json->programs[slot] = wr_heap_zalloc(WR_HEAP_LUA, sizeof *p);
   if (!p) no_memory(L);
   p->len = SIZE_MAX; /* while it is none */
-  if (path.len >= PATH_BYTES) luaL_error(L, "json: the path is longer than %d bytes", PATH_BYTES - 1);
+  if (path.len >= PATH_BYTES)
+    luaL_error(L, "json: the path is longer than %d bytes", PATH_BYTES - 1);
   memcpy(p->path, path.ptr, path.len);
   p->path[path.len] = '\0';
   const char *paths[1] = { p->path };
@@ -119,9 +120,7 @@ int wr_ljson_push(lua_State *L, struct wr_span doc, int arg_path) {
   switch ((enum wr_json_type)v.type) {
     case WR_JSON_MISSING: return push_nothing(L, "missing");
     case WR_JSON_NULL: return push_nothing(L, "null");
-    case WR_JSON_BOOL:
-      lua_pushboolean(L, raw.ptr[0] == 't');
-      return 1;
+    case WR_JSON_BOOL: lua_pushboolean(L, raw.ptr[0] == 't'); return 1;
     case WR_JSON_NUMBER: return push_number(L, raw);
     case WR_JSON_STRING: return push_string(L, raw, v.escaped);
     case WR_JSON_OBJECT:

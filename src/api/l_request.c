@@ -23,9 +23,7 @@ static int header_of(lua_State *L, const struct wr_hook_request *rq, int arg) {
   return 1;
 }
 
-static int request_header(lua_State *L) {
-  return header_of(L, check(L), 2);
-}
+static int request_header(lua_State *L) { return header_of(L, check(L), 2); }
 
 static int request_json(lua_State *L) {
   const struct wr_hook_request *rq = check(L);
@@ -86,11 +84,15 @@ static int request_index(lua_State *L) {
 
 static int request_newindex(lua_State *L) {
   const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2);
-  return luaL_error(L, "a request is read-only (tried to set '%s'); return \"route\", name, { ... } instead", key);
+  return luaL_error(
+      L, "a request is read-only (tried to set '%s'); return \"route\", name, { ... } instead",
+      key);
 }
 
 void wr_request_open(lua_State *L) {
-  static const luaL_Reg meta[] = { { "__index", request_index }, { "__newindex", request_newindex }, { NULL, NULL } };
+  static const luaL_Reg meta[] = { { "__index", request_index },
+                                   { "__newindex", request_newindex },
+                                   { NULL, NULL } };
   lua_newtable(L);
   luaL_setfuncs(L, meta, 0);
 }

@@ -39,7 +39,8 @@ static int push_ctx(lua_State *L) {
   return 1;
 }
 
-/* Made once a stream: { name, class, tags }, closed. Without declared keys everybody is anonymous. */
+/* Made once a stream: { name, class, tags }, closed. Without declared keys everybody is anonymous.
+ */
 static int push_key(lua_State *L, const struct wr_conf_key *key) {
   if (lua_getiuservalue(L, 1, WR_SESSION_KEY) == LUA_TTABLE) return 1;
   lua_pop(L, 1);
@@ -76,7 +77,8 @@ static int push_count(lua_State *L, uint64_t n) {
 
 /* Seconds since the request's head was complete. */
 static int push_age(lua_State *L, const struct wr_hook_stream *s) {
-  lua_pushnumber(L, s->now_us > s->started_us ? (lua_Number)(s->now_us - s->started_us) / 1e6 : 0.0);
+  lua_pushnumber(L,
+                 s->now_us > s->started_us ? (lua_Number)(s->now_us - s->started_us) / 1e6 : 0.0);
   return 1;
 }
 
@@ -111,11 +113,14 @@ static int session_index(lua_State *L) {
 
 static int session_newindex(lua_State *L) {
   const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2);
-  return luaL_error(L, "a stream is read-only (tried to set '%s'); keep your own state in s.ctx", key);
+  return luaL_error(L, "a stream is read-only (tried to set '%s'); keep your own state in s.ctx",
+                    key);
 }
 
 void wr_session_open(lua_State *L) {
-  static const luaL_Reg meta[] = { { "__index", session_index }, { "__newindex", session_newindex }, { NULL, NULL } };
+  static const luaL_Reg meta[] = { { "__index", session_index },
+                                   { "__newindex", session_newindex },
+                                   { NULL, NULL } };
   lua_newtable(L);
   luaL_setfuncs(L, meta, 0);
 }

@@ -1,4 +1,5 @@
-/* l_string.c: the string library: stock functions charged for their bytes, patterns by our own matcher. */
+/* l_string.c: the string library: stock functions charged for their bytes, patterns by our own
+ * matcher. */
 #include "api/lib.h"
 #include "api/pattern.h"
 
@@ -57,7 +58,8 @@ static void push_capture(lua_State *L, struct wr_span subject, const struct wr_p
 }
 
 /* All captures, or the whole match when there is none and `whole` is asked for. */
-static int push_captures(lua_State *L, struct wr_span subject, const struct wr_pattern_match *m, bool whole) {
+static int push_captures(lua_State *L, struct wr_span subject, const struct wr_pattern_match *m,
+                         bool whole) {
   if (m->count == 0 && whole) {
     lua_pushlstring(L, subject.ptr ? subject.ptr + m->start : "", m->end - m->start);
     return 1;
@@ -123,7 +125,8 @@ static int str_match(lua_State *L) {
   return push_captures(L, subject, &m, true);
 }
 
-/* Upvalues: subject, pattern, where to go on (offset), the end of the last match plus one (0: none). */
+/* Upvalues: subject, pattern, where to go on (offset), the end of the last match plus one (0:
+ * none). */
 static int gmatch_next(lua_State *L) {
   size_t len, p_len;
   const char *ptr = lua_tolstring(L, lua_upvalueindex(1), &len);
@@ -157,7 +160,8 @@ static int str_gmatch(lua_State *L) {
 }
 
 /* Adds what a replacement string gives: %0 to %9 are captures, %% is a percent sign. */
-static void add_template(lua_State *L, luaL_Buffer *b, struct wr_span subject, const struct wr_pattern_match *m) {
+static void add_template(lua_State *L, luaL_Buffer *b, struct wr_span subject,
+                         const struct wr_pattern_match *m) {
   size_t len;
   const char *t = lua_tolstring(L, 3, &len);
   wr_budget_charge_bytes(L, len);
@@ -174,7 +178,8 @@ static void add_template(lua_State *L, luaL_Buffer *b, struct wr_span subject, c
       wr_budget_charge_bytes(L, m->end - m->start);
       luaL_addlstring(b, subject.ptr + m->start, m->end - m->start);
     } else if (c >= '1' && c <= '9') {
-      if (n >= m->count) luaL_error(L, "invalid capture index %%%d in replacement string", (int)n + 1);
+      if (n >= m->count)
+        luaL_error(L, "invalid capture index %%%d in replacement string", (int)n + 1);
       push_capture(L, subject, &m->captures[n]);
       luaL_tolstring(L, -1, NULL);
       lua_remove(L, -2);
@@ -187,7 +192,8 @@ static void add_template(lua_State *L, luaL_Buffer *b, struct wr_span subject, c
 }
 
 /* Adds the replacement of one match; whether anything was replaced. */
-static bool add_value(lua_State *L, luaL_Buffer *b, struct wr_span subject, const struct wr_pattern_match *m) {
+static bool add_value(lua_State *L, luaL_Buffer *b, struct wr_span subject,
+                      const struct wr_pattern_match *m) {
   int type = lua_type(L, 3);
   if (type == LUA_TFUNCTION) {
     lua_pushvalue(L, 3);
@@ -214,8 +220,10 @@ static bool add_value(lua_State *L, luaL_Buffer *b, struct wr_span subject, cons
 static int str_gsub(lua_State *L) {
   struct wr_span subject = check_span(L, 1), pattern = check_span(L, 2);
   int type = lua_type(L, 3);
-  luaL_argexpected(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION || type == LUA_TTABLE, 3,
-                   "string/function/table");
+  luaL_argexpected(L,
+                   type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION ||
+                       type == LUA_TTABLE,
+                   3, "string/function/table");
   lua_Integer max = luaL_optinteger(L, 4, (lua_Integer)subject.len + 1), n = 0;
   if (type == LUA_TNUMBER) lua_tostring(L, 3);
   wr_budget_charge_bytes(L, subject.len);
@@ -262,10 +270,11 @@ void wr_lib_range(lua_State *L, int arg_i, int arg_j, size_t len, size_t *off, s
 }
 
 void wr_lib_string(lua_State *L) {
-  static const char *const stock[] = { "byte", "char", "format", "len", "lower", "upper", "reverse", "sub",
-                                       "pack", "packsize", "unpack", NULL };
-  static const luaL_Reg own[] = { { "rep", str_rep },       { "find", str_find }, { "match", str_match },
-                                  { "gmatch", str_gmatch }, { "gsub", str_gsub }, { NULL, NULL } };
+  static const char *const stock[] = { "byte",    "char", "format", "len",      "lower",  "upper",
+                                       "reverse", "sub",  "pack",   "packsize", "unpack", NULL };
+  static const luaL_Reg own[] = { { "rep", str_rep },     { "find", str_find },
+                                  { "match", str_match }, { "gmatch", str_gmatch },
+                                  { "gsub", str_gsub },   { NULL, NULL } };
   int from = lua_gettop(L);
   lua_newtable(L);
   take(L, from, stock);

@@ -1,4 +1,5 @@
-/* l_table.c: the table library. Every function reads the length once and charges for the range before it moves. */
+/* l_table.c: the table library. Every function reads the length once and charges for the range
+ * before it moves. */
 #include "api/lib.h"
 
 static lua_Integer length(lua_State *L, int arg) {
@@ -8,7 +9,8 @@ static lua_Integer length(lua_State *L, int arg) {
 
 /* Elements from i to j, charged; raises when the range has more than a call may touch. */
 static void charge_range(lua_State *L, lua_Integer i, lua_Integer j) {
-  if (j >= i) wr_budget_charge(L, (uint64_t)j - (uint64_t)i < INT32_MAX ? (size_t)(j - i) + 1 : INT32_MAX);
+  if (j >= i)
+    wr_budget_charge(L, (uint64_t)j - (uint64_t)i < INT32_MAX ? (size_t)(j - i) + 1 : INT32_MAX);
 }
 
 static int tab_insert(lua_State *L) {
@@ -32,7 +34,8 @@ static int tab_insert(lua_State *L) {
 
 static int tab_remove(lua_State *L) {
   lua_Integer size = length(L, 1), at = luaL_optinteger(L, 2, size);
-  if (at != size) luaL_argcheck(L, (lua_Unsigned)at - 1u <= (lua_Unsigned)size, 2, "position out of bounds");
+  if (at != size)
+    luaL_argcheck(L, (lua_Unsigned)at - 1u <= (lua_Unsigned)size, 2, "position out of bounds");
   lua_geti(L, 1, at);
   charge_range(L, at, size);
   for (; at < size; at++) {
@@ -84,14 +87,16 @@ static int tab_unpack(lua_State *L) {
   if (i > last) return 0;
   uint64_t n = (uint64_t)last - (uint64_t)i;
   charge_range(L, i, last);
-  if (n >= 100000 || !lua_checkstack(L, (int)n + 1)) return luaL_error(L, "too many results to unpack");
+  if (n >= 100000 || !lua_checkstack(L, (int)n + 1))
+    return luaL_error(L, "too many results to unpack");
   for (uint64_t k = 0; k <= n; k++) lua_geti(L, 1, (lua_Integer)((uint64_t)i + k));
   return (int)n + 1;
 }
 
 static int tab_move(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
-  lua_Integer from = luaL_checkinteger(L, 2), last = luaL_checkinteger(L, 3), to = luaL_checkinteger(L, 4);
+  lua_Integer from = luaL_checkinteger(L, 2), last = luaL_checkinteger(L, 3),
+              to = luaL_checkinteger(L, 4);
   int target = lua_isnoneornil(L, 5) ? 1 : 5;
   luaL_checktype(L, target, LUA_TTABLE);
   if (last >= from) {
@@ -173,8 +178,9 @@ static int tab_sort(lua_State *L) {
 }
 
 void wr_lib_table(lua_State *L) {
-  static const luaL_Reg own[] = { { "insert", tab_insert }, { "remove", tab_remove }, { "concat", tab_concat },
-                                  { "pack", tab_pack },     { "unpack", tab_unpack }, { "move", tab_move },
+  static const luaL_Reg own[] = { { "insert", tab_insert }, { "remove", tab_remove },
+                                  { "concat", tab_concat }, { "pack", tab_pack },
+                                  { "unpack", tab_unpack }, { "move", tab_move },
                                   { "sort", tab_sort },     { NULL, NULL } };
   lua_newtable(L);
   luaL_setfuncs(L, own, 0);

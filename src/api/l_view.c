@@ -81,7 +81,8 @@ static int view_find(lua_State *L) {
   return wr_lib_find(L, s, pattern, 3);
 }
 
-/* v:tail(set, ...): the first index of the longest run of one set's bytes that reaches the end, or nil. */
+/* v:tail(set, ...): the first index of the longest run of one set's bytes that reaches the end, or
+ * nil. */
 static int view_tail(lua_State *L) {
   struct wr_span s = check(L);
   size_t first = s.len;
@@ -135,9 +136,7 @@ static int view_concat(lua_State *L) {
   return 1;
 }
 
-static int view_eq(lua_State *L) {
-  return view_equals(L);
-}
+static int view_eq(lua_State *L) { return view_equals(L); }
 
 static int view_json(lua_State *L) {
   struct wr_span s = check(L);
@@ -156,12 +155,13 @@ static int view_newindex(lua_State *L) {
 
 void wr_view_open(lua_State *L) {
   static const luaL_Reg methods[] = {
-    { "byte", view_byte }, { "equals", view_equals }, { "starts_with", view_starts_with }, { "find", view_find },
-    { "tail", view_tail }, { "str", view_str },       { "sub", view_sub },                 { "json", view_json },
-    { "retain", view_retain }, { NULL, NULL },
+    { "byte", view_byte }, { "equals", view_equals }, { "starts_with", view_starts_with },
+    { "find", view_find }, { "tail", view_tail },     { "str", view_str },
+    { "sub", view_sub },   { "json", view_json },     { "retain", view_retain },
+    { NULL, NULL },
   };
-  static const luaL_Reg meta[] = { { "__len", view_len },       { "__tostring", view_tostring },
-                                   { "__concat", view_concat }, { "__eq", view_eq },
+  static const luaL_Reg meta[] = { { "__len", view_len },           { "__tostring", view_tostring },
+                                   { "__concat", view_concat },     { "__eq", view_eq },
                                    { "__newindex", view_newindex }, { NULL, NULL } };
   lua_newtable(L);
   luaL_setfuncs(L, meta, 0);

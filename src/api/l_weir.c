@@ -62,7 +62,8 @@ static bool site_admits(struct wr_script *s, struct wr_span where, uint32_t *dro
 }
 
 /* A line is one line: control characters become spaces. */
-static void emit(lua_State *L, enum wr_script_level level, struct wr_span where, struct wr_span text, uint32_t dropped) {
+static void emit(lua_State *L, enum wr_script_level level, struct wr_span where,
+                 struct wr_span text, uint32_t dropped) {
   struct wr_script *s = wr_script_of(L);
   char line[LINE_BYTES];
   size_t n = text.len < sizeof line - 48 ? text.len : sizeof line - 48;
@@ -125,7 +126,8 @@ static int weir_now(lua_State *L) {
   return 1;
 }
 
-/* weir.date([format [, time]]): strftime, always in UTC: the zone of a machine is a trap for a fleet. */
+/* weir.date([format [, time]]): strftime, always in UTC: the zone of a machine is a trap for a
+ * fleet. */
 static int weir_date(lua_State *L) {
   const struct wr_script *s = wr_script_of(L);
   size_t len;
@@ -154,7 +156,8 @@ static int weir_random(lua_State *L) {
     lua_pushnumber(L, (lua_Number)(x >> 11) * 0x1.0p-53);
     return 1;
   }
-  lua_Integer low = n == 1 ? 1 : luaL_checkinteger(L, 1), high = luaL_checkinteger(L, n == 1 ? 1 : 2);
+  lua_Integer low = n == 1 ? 1 : luaL_checkinteger(L, 1),
+              high = luaL_checkinteger(L, n == 1 ? 1 : 2);
   luaL_argcheck(L, low <= high, n == 1 ? 1 : 2, "interval is empty");
   uint64_t range = (uint64_t)high - (uint64_t)low;
   if (range != UINT64_MAX) {
@@ -176,7 +179,9 @@ void wr_lib_weir(lua_State *L) {
   static const struct {
     const char *name; /* borrowed: a literal */
     enum wr_script_level level;
-  } levels[] = { { "info", WR_SCRIPT_INFO }, { "warn", WR_SCRIPT_WARN }, { "error", WR_SCRIPT_ERROR } };
+  } levels[] = { { "info", WR_SCRIPT_INFO },
+                 { "warn", WR_SCRIPT_WARN },
+                 { "error", WR_SCRIPT_ERROR } };
   static const luaL_Reg own[] = { { "now", weir_now }, { "date", weir_date }, { NULL, NULL } };
   luaL_setfuncs(L, own, 0);
   wr_lib_random(L);

@@ -21,10 +21,10 @@ struct choice {
 };
 
 struct matcher {
-  const char *begin; /* borrowed: the subject */
-  const char *end;   /* borrowed: the subject */
-  const char *p_end; /* borrowed: the pattern */
-  int64_t *left;     /* borrowed: the caller's */
+  const char *begin;          /* borrowed: the subject */
+  const char *end;            /* borrowed: the subject */
+  const char *p_end;          /* borrowed: the pattern */
+  int64_t *left;              /* borrowed: the caller's */
   struct wr_pattern_match *m; /* borrowed: the caller's */
   enum wr_pattern_end error;
   size_t depth;
@@ -217,7 +217,8 @@ static const char *back_reference(struct matcher *mt, const char *s, char digit)
   if (mt->m->captures[i].len < 0) return NULL;
   size_t len = (size_t)mt->m->captures[i].len;
   *mt->left -= (int64_t)(len / 16 + 1);
-  if (len > (size_t)(mt->end - s) || memcmp(mt->begin + mt->m->captures[i].off, s, len) != 0) return NULL;
+  if (len > (size_t)(mt->end - s) || memcmp(mt->begin + mt->m->captures[i].off, s, len) != 0)
+    return NULL;
   return s + len;
 }
 
@@ -245,7 +246,8 @@ static bool single(struct matcher *mt, const char **s, const char **p) {
     size_t n = 0, min = suffix == '+';
     while (*mt->left >= 0 && item_has(mt, *s + n, item, ep)) n++;
     if (n < min) return false;
-    if (n > min && !push(mt, (struct choice){ item, ep + 1, *s, n, min, CHOICE_GREEDY })) return false;
+    if (n > min && !push(mt, (struct choice){ item, ep + 1, *s, n, min, CHOICE_GREEDY }))
+      return false;
     *s += n;
     *p = ep + 1;
     return true;
@@ -307,18 +309,16 @@ static bool step(struct matcher *mt, const char **s, const char **p) {
       }
       *p = at + 1;
       return capture_begin(mt, *s, false);
-    case ')':
-      *p = at + 1;
-      return capture_end(mt, *s);
+    case ')': *p = at + 1; return capture_end(mt, *s);
     case '$':
       if (more) return single(mt, s, p);
       *p = at + 1;
       return *s == mt->end;
     case '%':
-      if (more && (at[1] == 'b' || at[1] == 'f' || isdigit((unsigned char)at[1]))) return special(mt, s, p);
+      if (more && (at[1] == 'b' || at[1] == 'f' || isdigit((unsigned char)at[1])))
+        return special(mt, s, p);
       return single(mt, s, p);
-    default:
-      return single(mt, s, p);
+    default: return single(mt, s, p);
   }
 }
 
@@ -344,8 +344,8 @@ static enum wr_pattern_end run(struct matcher *mt, const char *at, const char *p
   }
 }
 
-static void matcher_init(struct matcher *mt, struct wr_span subject, struct wr_span pattern, int64_t *left,
-                         struct wr_pattern_match *m) {
+static void matcher_init(struct matcher *mt, struct wr_span subject, struct wr_span pattern,
+                         int64_t *left, struct wr_pattern_match *m) {
   static const char nothing[1] = "";
   mt->begin = subject.ptr ? subject.ptr : nothing;
   mt->end = mt->begin + subject.len;
@@ -356,8 +356,8 @@ static void matcher_init(struct matcher *mt, struct wr_span subject, struct wr_s
   mt->depth = 0;
 }
 
-enum wr_pattern_end wr_pattern_at(struct wr_span subject, struct wr_span pattern, size_t at, int64_t *left,
-                                  struct wr_pattern_match *m) {
+enum wr_pattern_end wr_pattern_at(struct wr_span subject, struct wr_span pattern, size_t at,
+                                  int64_t *left, struct wr_pattern_match *m) {
   WR_DCHECK(at <= subject.len);
   struct matcher mt;
   if (!pattern.ptr) pattern = WR_SPAN("");
@@ -371,8 +371,8 @@ static bool literal_start(struct wr_span pattern) {
   return pattern.len == 1 || !memchr("*?-", pattern.ptr[1], 3);
 }
 
-enum wr_pattern_end wr_pattern_find(struct wr_span subject, struct wr_span pattern, size_t init, int64_t *left,
-                                    struct wr_pattern_match *m) {
+enum wr_pattern_end wr_pattern_find(struct wr_span subject, struct wr_span pattern, size_t init,
+                                    int64_t *left, struct wr_pattern_match *m) {
   WR_DCHECK(init <= subject.len);
   struct matcher mt;
   if (!pattern.ptr) pattern = WR_SPAN("");
@@ -411,6 +411,7 @@ size_t wr_pattern_plain(struct wr_span subject, struct wr_span needle, size_t in
 void wr_pattern_set_of(struct wr_span body, struct wr_pattern_set *out) {
   *out = (struct wr_pattern_set){ { 0, 0, 0, 0 } };
   for (unsigned c = 0; c < 256; c++) {
-    if (set_has((unsigned char)c, body.ptr, body.ptr + body.len)) out->bits[c >> 6] |= UINT64_C(1) << (c & 63u);
+    if (set_has((unsigned char)c, body.ptr, body.ptr + body.len))
+      out->bits[c >> 6] |= UINT64_C(1) << (c & 63u);
   }
 }

@@ -1,9 +1,10 @@
 /* pattern.h: Lua patterns over borrowed bytes, with a step budget.
  *
- * What the manual of Lua 5.4 says of patterns (section 6.4.1) holds here, for strings and for views alike. The
- * difference is in how long it may take: each comparison of a byte costs a step, and a search that has used its steps
- * ends. No recursion and no allocation: choices lie on a stack of fixed size, because an item of a pattern is
- * visited at most once on a path. Pure functions, any thread. */
+ * What the manual of Lua 5.4 says of patterns (section 6.4.1) holds here, for strings and for views
+ * alike. The difference is in how long it may take: each comparison of a byte costs a step, and a
+ * search that has used its steps ends. No recursion and no allocation: choices lie on a stack of
+ * fixed size, because an item of a pattern is visited at most once on a path. Pure functions, any
+ * thread. */
 #ifndef WR_API_PATTERN_H
 #define WR_API_PATTERN_H
 
@@ -34,7 +35,7 @@ struct wr_pattern_match {
 enum wr_pattern_end {
   WR_PATTERN_NONE,
   WR_PATTERN_MATCH,
-  WR_PATTERN_STEPS, /* *left went below zero */
+  WR_PATTERN_STEPS,  /* *left went below zero */
   WR_PATTERN_ERRORS, /* what follows: a pattern that is not valid */
   WR_PATTERN_TAIL_ESCAPE = WR_PATTERN_ERRORS,
   WR_PATTERN_NO_BRACKET,
@@ -50,13 +51,14 @@ enum wr_pattern_end {
 /* The text of an error; static. */
 const char *wr_pattern_text(enum wr_pattern_end end);
 
-/* One try, at offset `at` of the subject. A '^' is a byte like others: its meaning is the caller's. *left
- * is lowered by the steps that were made. */
-enum wr_pattern_end wr_pattern_at(struct wr_span subject, struct wr_span pattern, size_t at, int64_t *left,
-                                  struct wr_pattern_match *m);
-/* The first match at or behind init (0 .. subject.len); '^' at the pattern's start allows only init. */
-enum wr_pattern_end wr_pattern_find(struct wr_span subject, struct wr_span pattern, size_t init, int64_t *left,
-                                    struct wr_pattern_match *m);
+/* One try, at offset `at` of the subject. A '^' is a byte like others: its meaning is the caller's.
+ * *left is lowered by the steps that were made. */
+enum wr_pattern_end wr_pattern_at(struct wr_span subject, struct wr_span pattern, size_t at,
+                                  int64_t *left, struct wr_pattern_match *m);
+/* The first match at or behind init (0 .. subject.len); '^' at the pattern's start allows only
+ * init. */
+enum wr_pattern_end wr_pattern_find(struct wr_span subject, struct wr_span pattern, size_t init,
+                                    int64_t *left, struct wr_pattern_match *m);
 /* Has the pattern none of the bytes that mean something? Then plain search finds the same. */
 bool wr_pattern_is_plain(struct wr_span pattern);
 /* The offset of needle at or behind init, or SIZE_MAX. Costs a step for 16 bytes. */

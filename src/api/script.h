@@ -21,7 +21,7 @@ enum wr_script_level { WR_SCRIPT_INFO, WR_SCRIPT_WARN, WR_SCRIPT_ERROR };
 
 /* The core, as scripts see it. */
 struct wr_script_core {
-  void *ctx; /* borrowed: outlives the VM */
+  void *ctx;                         /* borrowed: outlives the VM */
   uint64_t (*mono_us)(void *ctx);    /* monotonic: rate limits, quarantine */
   uint64_t (*wall_us)(void *ctx);    /* since 1970: weir.now, weir.date */
   uint64_t (*random_u64)(void *ctx); /* weir.random, math.random */
@@ -56,13 +56,13 @@ struct wr_script {
   uint32_t quantum;               /* instructions between two looks at the clock */
   uint64_t deadline_us;           /* of the call; on the real monotonic clock; 0: not read yet */
   uint64_t looked_us;             /* at the clock, last */
-  uint64_t big_values;            /* live allocations large enough to make single instructions slow */
-  const char *hook;               /* borrowed: the call; for errors */
-  const char *plugin;             /* borrowed: the call */
+  uint64_t big_values; /* live allocations large enough to make single instructions slow */
+  const char *hook;    /* borrowed: the call; for errors */
+  const char *plugin;  /* borrowed: the call */
   char where[WR_SCRIPT_WHERE_BYTES]; /* "file:line: " of the instruction that met a limit */
   struct wr_script_core core;
-  struct wr_json_cache *json;     /* owned: compiled paths; NULL before the first */
-  char *scratch;                  /* owned: decoded text of the running call */
+  struct wr_json_cache *json; /* owned: compiled paths; NULL before the first */
+  char *scratch;              /* owned: decoded text of the running call */
   size_t scratch_bytes;
   struct wr_script_site sites[WR_SCRIPT_LOG_SITES];
 };

@@ -32,7 +32,8 @@ static void put_limit(const struct wr_vm *vm, struct wr_buf *b) {
   }
 }
 
-/* The error value at the stack's top. Nothing here may allocate: a number is not turned into a string by Lua. */
+/* The error value at the stack's top. Nothing here may allocate: a number is not turned into a
+ * string by Lua. */
 static void put_value(lua_State *L, struct wr_buf *b) {
   size_t len = 0;
   switch (lua_type(L, -1)) {
@@ -78,7 +79,8 @@ static enum wr_vm_end end_of(const struct wr_vm *vm, int rc) {
   return rc == LUA_ERRMEM ? WR_VM_MEMORY : WR_VM_ERROR;
 }
 
-enum wr_vm_end wr_vm_pcall(struct wr_vm *vm, const struct wr_vm_call *call, int nargs, int nresults) {
+enum wr_vm_end wr_vm_pcall(struct wr_vm *vm, const struct wr_vm_call *call, int nargs,
+                           int nresults) {
   lua_State *L = vm->L;
   struct wr_script *s = &vm->script;
   bool outermost = !s->armed;
@@ -107,7 +109,9 @@ enum wr_vm_end wr_vm_pcall(struct wr_vm *vm, const struct wr_vm_call *call, int 
   return end;
 }
 
-struct wr_span wr_vm_error(const struct wr_vm *vm) { return wr_span_make(vm->error, vm->error_len); }
+struct wr_span wr_vm_error(const struct wr_vm *vm) {
+  return wr_span_make(vm->error, vm->error_len);
+}
 
 const char *wr_vm_end_name(enum wr_vm_end end) {
   static const char *const names[WR_VM_ENDS] = { "ok", "error", "instructions", "time", "memory" };

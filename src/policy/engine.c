@@ -107,9 +107,10 @@ static bool has_hook(const struct wr_engine *e, enum wr_hook_id id) {
   return false;
 }
 
-void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq, struct wr_verdict *out);
-void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev, const struct wr_view *raw,
-                     struct wr_verdict *out);
+void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
+                       struct wr_verdict *out);
+void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
+                     const struct wr_view *raw, struct wr_verdict *out);
 void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
 
 enum wr_err wr_engine_new(struct wr_vm *take_vm, const struct wr_conf *conf, struct wr_slabs *slabs,
@@ -125,7 +126,8 @@ enum wr_err wr_engine_new(struct wr_vm *take_vm, const struct wr_conf *conf, str
   e->L = wr_vm_state(take_vm);
   e->conf = conf;
   e->slabs = slabs;
-  e->routes = wr_heap_zalloc(WR_HEAP_LUA, (conf->route_count * WR_HOOK_IDS + 1) * sizeof *e->routes);
+  e->routes =
+      wr_heap_zalloc(WR_HEAP_LUA, (conf->route_count * WR_HOOK_IDS + 1) * sizeof *e->routes);
   if (!e->routes) {
     wr_engine_free(e);
     return WR_E_NOMEM;

@@ -1,11 +1,12 @@
 /* engine.h: the Lua engine: runs the hooks of a loaded configuration.
  *
- * One engine a worker and generation. It owns its VM; the configuration is the generation's and outlives it. The
- * relay sees only the table of relay/hooks.h. One thread.
+ * One engine a worker and generation. It owns its VM; the configuration is the generation's and
+ * outlives it. The relay sees only the table of relay/hooks.h. One thread.
  *
- * Whatever goes wrong in a script (an error, a limit, a verdict that doesn't exist) takes one path: a plugin with
- * `guard` refuses the request or stops the stream, any other loses its say for this call. Five failures in 10 s, or one that
- * met the memory limit, put a plugin aside for 30 s; a guard then refuses new requests with 503. */
+ * Whatever goes wrong in a script (an error, a limit, a verdict that doesn't exist) takes one path:
+ * a plugin with `guard` refuses the request or stops the stream, any other loses its say for this
+ * call. Five failures in 10 s, or one that met the memory limit, put a plugin aside for 30 s; a
+ * guard then refuses new requests with 503. */
 #ifndef WR_POLICY_ENGINE_H
 #define WR_POLICY_ENGINE_H
 
@@ -21,19 +22,22 @@
 struct wr_engine;
 struct wr_slabs;
 
-/* take_vm: the VM in which conf.lua was loaded (registry["weir.routes"], see policy/load.h). conf: borrowed, outlives
- * the engine. slabs: borrowed, for views that scripts keep; may be NULL. Time, chance and the log are the VM's core
- * (wr_vm_set_core). WR_E_NOMEM; WR_E_CONFIG: the registry is not of that shape. */
-WR_MUST_USE enum wr_err wr_engine_new(struct wr_vm *take_vm, const struct wr_conf *conf, struct wr_slabs *slabs,
-                                      struct wr_engine **out);
+/* take_vm: the VM in which conf.lua was loaded (registry["weir.routes"], see policy/load.h). conf:
+ * borrowed, outlives the engine. slabs: borrowed, for views that scripts keep; may be NULL. Time,
+ * chance and the log are the VM's core (wr_vm_set_core). WR_E_NOMEM; WR_E_CONFIG: the registry is
+ * not of that shape. */
+WR_MUST_USE enum wr_err wr_engine_new(struct wr_vm *take_vm, const struct wr_conf *conf,
+                                      struct wr_slabs *slabs, struct wr_engine **out);
 /* Every stream must have ended. */
 void wr_engine_free(struct wr_engine *e);
-/* Borrowed from the engine. A hook that no route defines is NULL; `end` is there when any other is. */
+/* Borrowed from the engine. A hook that no route defines is NULL; `end` is there when any other is.
+ */
 const struct wr_hooks *wr_engine_hooks(const struct wr_engine *e);
 /* For the loop's idle time: collects a little garbage; true while there is more to do. */
 bool wr_engine_idle(struct wr_engine *e);
 
-/* How a call failed, for metrics; "verdict": what it returned is no verdict; "quarantine": it was not called. */
+/* How a call failed, for metrics; "verdict": what it returned is no verdict; "quarantine": it was
+ * not called. */
 enum wr_fail {
   WR_FAIL_ERROR,
   WR_FAIL_INSTRUCTIONS,

@@ -13,7 +13,7 @@ enum wr_hook_id { WR_HOOK_ID_REQUEST, WR_HOOK_ID_EVENT, WR_HOOK_ID_END, WR_HOOK_
 
 /* One plugin of a worker, whatever routes use it. */
 struct wr_plugin {
-  char *name; /* owned */
+  char *name;                          /* owned */
   uint64_t error_us[WR_PLUGIN_ERRORS]; /* a ring */
   unsigned next;
   uint64_t until_us; /* aside until then; 0: not */
@@ -24,7 +24,7 @@ struct wr_hook {
   int fn_ref, conf_ref; /* in the registry */
   uint32_t plugin;      /* index */
   uint32_t route;
-  uint8_t id;           /* enum wr_hook_id */
+  uint8_t id; /* enum wr_hook_id */
   bool guard;
   uint64_t calls;
   uint64_t fails[WR_FAILS];
@@ -42,12 +42,12 @@ struct wr_engine {
   const struct wr_conf *conf; /* borrowed: outlives the engine */
   struct wr_slabs *slabs;     /* borrowed: the worker's */
   struct wr_hooks table;
-  struct wr_hook *hooks;      /* owned */
+  struct wr_hook *hooks; /* owned */
   size_t hook_count, hook_cap;
-  struct wr_plugin *plugins;  /* owned */
+  struct wr_plugin *plugins; /* owned */
   size_t plugin_count, plugin_cap;
   struct wr_hook_list *routes; /* owned; WR_HOOK_IDS a route */
-  int keep_ref;               /* a table of the strings that the last verdict points to */
+  int keep_ref;                /* a table of the strings that the last verdict points to */
   size_t streams;
   uint64_t log_since_us;
   unsigned log_lines, log_dropped;
@@ -55,30 +55,33 @@ struct wr_engine {
 
 /* One call of one hook, as its C function sees it. */
 struct wr_hook_call {
-  struct wr_engine *e;       /* borrowed: the call */
-  const struct wr_hook *hook;/* borrowed: the engine */
-  struct wr_hook_stream *s;  /* borrowed: the caller's */
+  struct wr_engine *e;              /* borrowed: the call */
+  const struct wr_hook *hook;       /* borrowed: the engine */
+  struct wr_hook_stream *s;         /* borrowed: the caller's */
   const struct wr_hook_request *rq; /* borrowed: the caller's */
-  const struct wr_event *ev; /* borrowed: the caller's */
-  const struct wr_view *raw; /* borrowed: the caller's */
-  struct wr_verdict *out;    /* borrowed: the caller's */
+  const struct wr_event *ev;        /* borrowed: the caller's */
+  const struct wr_view *raw;        /* borrowed: the caller's */
+  struct wr_verdict *out;           /* borrowed: the caller's */
   enum wr_outcome outcome;
-  bool final;                /* a route verdict so far can't be changed */
-  bool bad;                  /* `why` says what is wrong with the verdict */
+  bool final; /* a route verdict so far can't be changed */
+  bool bad;   /* `why` says what is wrong with the verdict */
   char why[200];
 };
 
-/* verdict.c; inside a protected call. The results lie on the stack from `first` on. Sets call->out, or call->bad. */
+/* verdict.c; inside a protected call. The results lie on the stack from `first` on. Sets call->out,
+ * or call->bad. */
 void wr_verdict_read_request(lua_State *L, struct wr_hook_call *call, int first);
 void wr_verdict_read_event(lua_State *L, struct wr_hook_call *call, int first);
 
 /* fail.c: the one place that decides what a failure means. text: what is logged. */
-void wr_hook_failed(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s, enum wr_fail fail,
-                    struct wr_span text, struct wr_verdict *out);
+void wr_hook_failed(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s,
+                    enum wr_fail fail, struct wr_span text, struct wr_verdict *out);
 /* Is the plugin put aside? Then the verdict is set. */
-bool wr_hook_aside(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s, struct wr_verdict *out);
+bool wr_hook_aside(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s,
+                   struct wr_verdict *out);
 /* Says once a minute and plugin that a call came near its limits. */
-void wr_hook_near_limit(struct wr_engine *e, const struct wr_hook *hook, const struct wr_hook_stream *s);
+void wr_hook_near_limit(struct wr_engine *e, const struct wr_hook *hook,
+                        const struct wr_hook_stream *s);
 const char *wr_hook_name(const struct wr_hook *hook);
 
 static inline struct wr_verdict wr_verdict_none(void) {

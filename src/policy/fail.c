@@ -10,11 +10,13 @@
 #define LOG_LINES_A_SECOND 10
 
 const char *wr_fail_name(enum wr_fail fail) {
-  static const char *const names[WR_FAILS] = { "error", "instructions", "time", "memory", "verdict", "quarantine" };
+  static const char *const names[WR_FAILS] = { "error",  "instructions", "time",
+                                               "memory", "verdict",      "quarantine" };
   return (unsigned)fail < WR_FAILS ? names[fail] : "unknown";
 }
 
-static void say(struct wr_engine *e, const struct wr_hook_stream *s, enum wr_script_level level, struct wr_span text) {
+static void say(struct wr_engine *e, const struct wr_hook_stream *s, enum wr_script_level level,
+                struct wr_span text) {
   const struct wr_script_core *core = &e->script->core;
   if (s->now_us - e->log_since_us >= 1000000) {
     e->log_since_us = s->now_us;
@@ -24,7 +26,8 @@ static void say(struct wr_engine *e, const struct wr_hook_stream *s, enum wr_scr
 }
 
 /* The verdict of a hook that has none: a guard refuses or stops, any other lets C decide. */
-static void set_verdict(const struct wr_hook *hook, enum wr_err err, uint16_t status, struct wr_verdict *out) {
+static void set_verdict(const struct wr_hook *hook, enum wr_err err, uint16_t status,
+                        struct wr_verdict *out) {
   if (!hook->guard || hook->id == WR_HOOK_ID_END) return;
   *out = wr_verdict_none();
   if (hook->id == WR_HOOK_ID_REQUEST) {
@@ -38,7 +41,8 @@ static void set_verdict(const struct wr_hook *hook, enum wr_err err, uint16_t st
 }
 
 /* At the memory limit every further call would cost a full collection: once is enough. */
-static void count(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s, enum wr_fail fail) {
+static void count(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s,
+                  enum wr_fail fail) {
   struct wr_plugin *p = &e->plugins[hook->plugin];
   uint64_t oldest = p->error_us[p->next];
   p->error_us[p->next] = s->now_us;
@@ -47,12 +51,15 @@ static void count(struct wr_engine *e, struct wr_hook *hook, const struct wr_hoo
   if (!often && fail != WR_FAIL_MEMORY) return;
   p->until_us = s->now_us + ASIDE_US;
   char line[160];
-  int n = snprintf(line, sizeof line, "plugin '%s' is put aside for 30 s after repeated failures", p->name);
-  if (n > 0) say(e, s, WR_SCRIPT_WARN, wr_span_make(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1));
+  int n = snprintf(line, sizeof line, "plugin '%s' is put aside for 30 s after repeated failures",
+                   p->name);
+  if (n > 0)
+    say(e, s, WR_SCRIPT_WARN,
+        wr_span_make(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1));
 }
 
-void wr_hook_failed(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s, enum wr_fail fail,
-                    struct wr_span text, struct wr_verdict *out) {
+void wr_hook_failed(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s,
+                    enum wr_fail fail, struct wr_span text, struct wr_verdict *out) {
   WR_CHECK((unsigned)fail < WR_FAILS);
   hook->fails[fail]++;
   say(e, s, WR_SCRIPT_ERROR, text);
@@ -60,7 +67,8 @@ void wr_hook_failed(struct wr_engine *e, struct wr_hook *hook, const struct wr_h
   set_verdict(hook, WR_E_POLICY_ERROR, (uint16_t)wr_err_status(WR_E_POLICY_ERROR), out);
 }
 
-bool wr_hook_aside(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s, struct wr_verdict *out) {
+bool wr_hook_aside(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s,
+                   struct wr_verdict *out) {
   struct wr_plugin *p = &e->plugins[hook->plugin];
   if (s->now_us >= p->until_us) {
     p->until_us = 0;
@@ -72,12 +80,15 @@ bool wr_hook_aside(struct wr_engine *e, struct wr_hook *hook, const struct wr_ho
   return true;
 }
 
-void wr_hook_near_limit(struct wr_engine *e, const struct wr_hook *hook, const struct wr_hook_stream *s) {
+void wr_hook_near_limit(struct wr_engine *e, const struct wr_hook *hook,
+                        const struct wr_hook_stream *s) {
   struct wr_plugin *p = &e->plugins[hook->plugin];
   if (p->warned_us && s->now_us - p->warned_us < WARN_US) return;
   p->warned_us = s->now_us ? s->now_us : 1;
   char line[200];
-  int n = snprintf(line, sizeof line, "%s of '%s' used more than half of its %u instructions", wr_hook_name(hook),
-                   p->name, e->script->instructions);
-  if (n > 0) say(e, s, WR_SCRIPT_WARN, wr_span_make(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1));
+  int n = snprintf(line, sizeof line, "%s of '%s' used more than half of its %u instructions",
+                   wr_hook_name(hook), p->name, e->script->instructions);
+  if (n > 0)
+    say(e, s, WR_SCRIPT_WARN,
+        wr_span_make(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1));
 }

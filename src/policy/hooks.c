@@ -23,8 +23,8 @@ static int read_event(lua_State *L) {
   return 0;
 }
 
-/* Every other event: the hot path. Nothing is looked up by name, and what is pushed exists already, so nothing allocates
- * and no C function has to stand between. */
+/* Every other event: the hot path. Nothing is looked up by name, and what is pushed exists already,
+ * so nothing allocates and no C function has to stand between. */
 static enum wr_vm_end enter_event(struct wr_hook_call *c, const struct wr_vm_call *call) {
   lua_State *L = c->e->L;
   const struct wr_lsession *session = c->s->policy;
@@ -83,17 +83,21 @@ static enum wr_fail fail_of(enum wr_vm_end end) {
   return WR_FAIL_ERROR;
 }
 
-static enum wr_vm_end enter(struct wr_hook_call *c, const struct wr_vm_call *call, lua_CFunction fn) {
+static enum wr_vm_end enter(struct wr_hook_call *c, const struct wr_vm_call *call,
+                            lua_CFunction fn) {
   lua_pushcfunction(c->e->L, fn);
   lua_pushlightuserdata(c->e->L, c);
   return wr_vm_pcall(c->e->vm, call, 1, 0);
 }
 
-/* Runs one hook; fn NULL: on_event. Whatever happens, c->out is a verdict that the relay can follow. */
+/* Runs one hook; fn NULL: on_event. Whatever happens, c->out is a verdict that the relay can
+ * follow. */
 static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) {
   struct wr_engine *e = c->e;
   if (e->plugins[hook->plugin].until_us && wr_hook_aside(e, hook, c->s, c->out)) return;
-  struct wr_vm_call call = { wr_hook_name(hook), e->plugins[hook->plugin].name, c->s->id, true, 0, 0 };
+  struct wr_vm_call call = {
+    wr_hook_name(hook), e->plugins[hook->plugin].name, c->s->id, true, 0, 0
+  };
   bool known = c->s->policy != NULL;
   c->hook = hook;
   c->bad = false;
@@ -108,19 +112,22 @@ static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) 
   wr_vm_relieve(e->vm);
 }
 
-static struct wr_hook_list list_of(const struct wr_engine *e, const struct wr_hook_stream *s, enum wr_hook_id id) {
+static struct wr_hook_list list_of(const struct wr_engine *e, const struct wr_hook_stream *s,
+                                   enum wr_hook_id id) {
   size_t route = (size_t)(s->route - e->conf->routes);
   WR_CHECK(route < e->conf->route_count);
   return e->routes[route * WR_HOOK_IDS + (size_t)id];
 }
 
-void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq, struct wr_verdict *out);
-void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev, const struct wr_view *raw,
-                     struct wr_verdict *out);
+void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
+                       struct wr_verdict *out);
+void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
+                     const struct wr_view *raw, struct wr_verdict *out);
 void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
 
 /* Each hook sees the request as it came; routes add up, a refusal or an answer ends the chain. */
-void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq, struct wr_verdict *out) {
+void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
+                       struct wr_verdict *out) {
   struct wr_engine *e = ctx;
   struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_REQUEST);
   struct wr_hook_call c = { .e = e, .s = s, .rq = rq, .out = out };
@@ -131,8 +138,8 @@ void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook
   }
 }
 
-void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev, const struct wr_view *raw,
-                     struct wr_verdict *out) {
+void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
+                     const struct wr_view *raw, struct wr_verdict *out) {
   struct wr_engine *e = ctx;
   struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_EVENT);
   struct wr_hook_call c;

@@ -1,8 +1,9 @@
 /* sandbox.c: the globals of a script, as an allow-list.
  *
- * Left out because no limit reaches them: coroutine, debug, io, os, package, collectgarbage, load, dofile, loadfile,
- * finalizers and weak tables, message handlers, string.dump. What is in: the table below, and the libraries as api/lib.h
- * has them. Libraries, `weir` and _ENV are closed, so that one plugin can't change another's. */
+ * Left out because no limit reaches them: coroutine, debug, io, os, package, collectgarbage, load,
+ * dofile, loadfile, finalizers and weak tables, message handlers, string.dump. What is in: the
+ * table below, and the libraries as api/lib.h has them. Libraries, `weir` and _ENV are closed, so
+ * that one plugin can't change another's. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
@@ -15,13 +16,15 @@ static const char globals_key = 0, weir_key = 0;
 
 static void *key_of(const char *key) { return (void *)(uintptr_t)key; }
 
-/* The same words for reading and writing: a misspelt name and a forgotten `local` are the same mistake. */
+/* The same words for reading and writing: a misspelt name and a forgotten `local` are the same
+ * mistake. */
 static int undeclared(lua_State *L) {
   if (lua_type(L, 2) != LUA_TSTRING) return luaL_error(L, "a global's name is a string");
   return luaL_error(L, "global '%s' is not declared (use local)", lua_tostring(L, 2));
 }
 
-/* `known` names stay as they are: a write to one of them is no declaration either. Upvalue: the globals. */
+/* `known` names stay as they are: a write to one of them is no declaration either. Upvalue: the
+ * globals. */
 static int global_write(lua_State *L) {
   if (lua_type(L, 2) != LUA_TSTRING) return luaL_error(L, "a global's name is a string");
   lua_pushvalue(L, 2);
@@ -36,9 +39,9 @@ static void call_opener(lua_State *L, lua_CFunction open) {
 
 /* From the stock base library at `from` into the table on top. */
 static void take_base(lua_State *L, int from) {
-  static const char *const names[] = { "assert", "error",  "getmetatable", "ipairs",   "next",     "pairs", "pcall",
-                                       "rawequal", "rawget", "rawlen",     "select",   "tonumber", "tostring",
-                                       "type",   "_VERSION" };
+  static const char *const names[] = { "assert", "error",    "getmetatable", "ipairs", "next",
+                                       "pairs",  "pcall",    "rawequal",     "rawget", "rawlen",
+                                       "select", "tonumber", "tostring",     "type",   "_VERSION" };
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     lua_getfield(L, from, names[i]);
     lua_setfield(L, -2, names[i]);

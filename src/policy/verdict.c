@@ -70,7 +70,8 @@ void wr_verdict_read_event(lua_State *L, struct wr_hook_call *c, int first) {
   }
   if (!lua_isnil(L, first + 1)) {
     if (!is_text(L, first + 1, REASON_MAX_BYTES)) {
-      bad(c, "returned \"stop\" with a reason that is no string of at most %d bytes", REASON_MAX_BYTES);
+      bad(c, "returned \"stop\" with a reason that is no string of at most %d bytes",
+          REASON_MAX_BYTES);
       return;
     }
     v.text = keep(L, c, first + 1, KEEP_TEXT);
@@ -134,7 +135,8 @@ static bool read_option(lua_State *L, struct wr_hook_call *c, struct route_optio
 static bool read_options(lua_State *L, struct wr_hook_call *c, int idx, struct route_options *o) {
   if (lua_isnil(L, idx)) return true;
   if (lua_type(L, idx) != LUA_TTABLE) {
-    bad(c, "returned \"route\" with options that are a %s; expected a table", luaL_typename(L, idx));
+    bad(c, "returned \"route\" with options that are a %s; expected a table",
+        luaL_typename(L, idx));
     return false;
   }
   lua_pushnil(L);
@@ -197,8 +199,10 @@ static bool is_header_value(struct wr_span s) {
 
 /* The length and the connection are weir's to say. */
 static bool is_reserved(struct wr_span name) {
-  static const char *const names[] = { "content-length", "transfer-encoding", "connection", "content-type", "date",
-                                       "server", "keep-alive", "upgrade", "trailer", "te" };
+  static const char *const names[] = {
+    "content-length", "transfer-encoding", "connection", "content-type", "date",
+    "server",         "keep-alive",        "upgrade",    "trailer",      "te"
+  };
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
     if (wr_span_ieq(name, wr_span_str(names[i]))) return true;
   }
@@ -231,7 +235,8 @@ static bool read_header(lua_State *L, struct wr_hook_call *c, struct wr_verdict 
 static bool read_headers(lua_State *L, struct wr_hook_call *c, int idx, struct wr_verdict *v) {
   if (lua_isnil(L, idx)) return true;
   if (lua_type(L, idx) != LUA_TTABLE) {
-    bad(c, "returned \"reject\" with headers that are a %s; expected a table", luaL_typename(L, idx));
+    bad(c, "returned \"reject\" with headers that are a %s; expected a table",
+        luaL_typename(L, idx));
     return false;
   }
   lua_pushnil(L);
@@ -245,7 +250,8 @@ static bool read_headers(lua_State *L, struct wr_hook_call *c, int idx, struct w
 static void read_reject(lua_State *L, struct wr_hook_call *c, int first) {
   struct wr_verdict v = wr_verdict_none();
   int ok = 0;
-  lua_Integer status = lua_type(L, first + 1) == LUA_TNUMBER ? lua_tointegerx(L, first + 1, &ok) : 0;
+  lua_Integer status =
+      lua_type(L, first + 1) == LUA_TNUMBER ? lua_tointegerx(L, first + 1, &ok) : 0;
   if (!ok || status < 400 || status > 599) {
     bad(c, "returned \"reject\" without a status of 400 to 599");
     return;

@@ -23,7 +23,8 @@
 /* A full collection of a full heap takes milliseconds: a call that needs a third one is over. */
 #define MAX_EMERGENCIES 2
 
-/* Lua collects everything and asks a second time before it raises. Only the second refusal is the end. */
+/* Lua collects everything and asks a second time before it raises. Only the second refusal is the
+ * end. */
 static void *refuse(struct wr_vm *vm, size_t nsize, bool hopeless) {
   struct wr_script *s = &vm->script;
   if (!s->armed) return NULL;
@@ -80,7 +81,8 @@ static uint64_t system_random(void *ctx) {
   if (wr_rand_system_bytes(&x, sizeof x) != WR_OK) x = clock_us(CLOCK_MONOTONIC);
   return x;
 }
-static void no_log(void *ctx, enum wr_script_level level, struct wr_span where, struct wr_span text) {
+static void no_log(void *ctx, enum wr_script_level level, struct wr_span where,
+                   struct wr_span text) {
   (void)ctx, (void)level, (void)where, (void)text;
 }
 
@@ -105,7 +107,8 @@ enum wr_err wr_vm_new(const struct wr_vm_limits *limits, struct wr_vm **out) {
   if (!vm) return WR_E_NOMEM;
   vm->magic = WR_VM_MAGIC;
   vm->script.magic = WR_SCRIPT_MAGIC;
-  vm->script.core = (struct wr_script_core){ NULL, system_mono_us, system_wall_us, system_random, no_log };
+  vm->script.core =
+      (struct wr_script_core){ NULL, system_mono_us, system_wall_us, system_random, no_log };
   vm->ledger = limits->ledger;
   vm->cap_bytes = or_default(limits->memory_bytes, DEFAULT_MEMORY);
   if (vm->cap_bytes < MIN_MEMORY) vm->cap_bytes = MIN_MEMORY;
@@ -154,7 +157,9 @@ void wr_vm_free(struct wr_vm *vm) {
 }
 
 lua_State *wr_vm_state(struct wr_vm *vm) { return vm->L; }
-struct wr_script *wr_vm_script(struct wr_vm *vm) { return &vm->script; }
+struct wr_script *wr_vm_script(struct wr_vm *vm) {
+  return &vm->script;
+}
 
 void wr_vm_set_core(struct wr_vm *vm, const struct wr_script_core *core) {
   struct wr_script_core *mine = &vm->script.core;

@@ -1,12 +1,13 @@
 /* vm.h: one Lua state with a capped heap, a closed set of globals, and the only protected call.
  *
- * A VM belongs to one thread: a worker's engine (policy/engine.h), or the loader that runs conf.lua.
- * Nothing of the Lua API that may allocate is called outside wr_vm_pcall: at the memory cap anything
- * else would end the process. Automatic collection is off; wr_vm_idle and wr_vm_relieve collect.
+ * A VM belongs to one thread: a worker's engine (policy/engine.h), or the loader that runs
+ * conf.lua. Nothing of the Lua API that may allocate is called outside wr_vm_pcall: at the memory
+ * cap anything else would end the process. Automatic collection is off; wr_vm_idle and
+ * wr_vm_relieve collect.
  *
  * Three tables behind the globals (see policy/sandbox.h): the script's _ENV is empty and closed, it
- * reads from the table that wr_vm_push_globals gives; the global `weir` is closed in the same way and
- * reads from what wr_vm_push_weir gives. C code adds its functions to those two. */
+ * reads from the table that wr_vm_push_globals gives; the global `weir` is closed in the same way
+ * and reads from what wr_vm_push_weir gives. C code adds its functions to those two. */
 #ifndef WR_POLICY_VM_H
 #define WR_POLICY_VM_H
 
@@ -23,9 +24,9 @@ struct wr_ledger;
 struct wr_vm;
 
 struct wr_vm_limits {
-  size_t memory_bytes;      /* of the whole Lua heap; 0: 16 MiB. A single value takes an 8th at most */
-  uint32_t instructions;    /* of one protected call; 0: 100000 */
-  uint32_t wall_ms;         /* of one protected call; 0: 15 ms */
+  size_t memory_bytes;   /* of the whole Lua heap; 0: 16 MiB. A single value takes an 8th at most */
+  uint32_t instructions; /* of one protected call; 0: 100000 */
+  uint32_t wall_ms;      /* of one protected call; 0: 15 ms */
   struct wr_ledger *ledger; /* borrowed: outlives the VM; charged WR_CHARGE_LUA; NULL: nobody */
 };
 
@@ -61,12 +62,12 @@ struct wr_vm_call {
   uint32_t wall_ms;      /* 0: the VM's */
 };
 
-/* The only lua_pcall of the program: as lua_pcall, with the limits armed for this call. On the stack
- * lie the function and nargs arguments, put there without allocating (a C function and light
- * userdata are; everything else is pushed by the C function, inside). When it fails, the function and
- * its arguments are gone, nothing is left in their place, and wr_vm_error has the text.
- * A limit that was reached can't be caught by the script. A call within a call shares the limits of
- * the outer one; after a limit there, the outer code must return too. `call` may be NULL. */
+/* The only lua_pcall of the program: as lua_pcall, with the limits armed for this call. On the
+ * stack lie the function and nargs arguments, put there without allocating (a C function and light
+ * userdata are; everything else is pushed by the C function, inside). When it fails, the function
+ * and its arguments are gone, nothing is left in their place, and wr_vm_error has the text. A limit
+ * that was reached can't be caught by the script. A call within a call shares the limits of the
+ * outer one; after a limit there, the outer code must return too. `call` may be NULL. */
 WR_MUST_USE enum wr_vm_end wr_vm_pcall(struct wr_vm *vm, const struct wr_vm_call *call, int nargs,
                                        int nresults);
 /* "policies/pii.lua:18: what [on_text of 'pii', stream 7f3a]"; borrowed until the next call. */

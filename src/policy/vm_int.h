@@ -13,13 +13,14 @@ struct wr_vm {
   uint32_t magic;
   lua_State *L; /* owned */
   struct wr_script script;
-  struct wr_ledger *ledger; /* borrowed: outlives the VM */
+  struct wr_ledger *ledger;             /* borrowed: outlives the VM */
   size_t bytes, cap_bytes, value_bytes; /* held; the heap's cap; one value's cap */
-  size_t charged_bytes;  /* what the ledger was told */
-  size_t failed_bytes;   /* the size refused last; the same again is a refusal after a full collection */
-  unsigned emergencies;  /* full collections that the running call caused */
-  size_t floor_bytes;    /* held after the last whole cycle */
-  bool cycle;            /* a collection is under way */
+  size_t charged_bytes;                 /* what the ledger was told */
+  size_t
+      failed_bytes; /* the size refused last; the same again is a refusal after a full collection */
+  unsigned emergencies; /* full collections that the running call caused */
+  size_t floor_bytes;   /* held after the last whole cycle */
+  bool cycle;           /* a collection is under way */
   uint32_t instructions, wall_ms;
   size_t error_len;
   char error[WR_VM_ERROR_BYTES];

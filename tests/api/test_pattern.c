@@ -37,7 +37,8 @@ static void push_capture(lua_State *L, struct wr_span s, const struct wr_pattern
 static void compare(lua_State *L, struct wr_span subject, struct wr_span pattern, size_t init) {
   struct wr_pattern_match m;
   int64_t left = STEPS;
-  if (wr_pattern_is_plain(pattern)) return; /* string.find doesn't come to the matcher: ")" is no error */
+  if (wr_pattern_is_plain(pattern))
+    return; /* string.find doesn't come to the matcher: ")" is no error */
   enum wr_pattern_end end = wr_pattern_find(subject, pattern, init, &left, &m);
   lua_settop(L, 0);
   lua_getglobal(L, "string");
@@ -47,18 +48,22 @@ static void compare(lua_State *L, struct wr_span subject, struct wr_span pattern
   lua_pushinteger(L, (lua_Integer)init + 1);
   int rc = lua_pcall(L, 3, LUA_MULTRET, 0);
   char what[256];
-  snprintf(what, sizeof what, "find('%.*s', '%.*s', %zu)", (int)subject.len, subject.ptr, (int)pattern.len,
-           pattern.ptr, init);
+  snprintf(what, sizeof what, "find('%.*s', '%.*s', %zu)", (int)subject.len, subject.ptr,
+           (int)pattern.len, pattern.ptr, init);
   if (rc != LUA_OK) {
-    if (end < WR_PATTERN_ERRORS) fail_msg("%s: stock raises '%s', we don't", what, lua_tostring(L, -1));
+    if (end < WR_PATTERN_ERRORS)
+      fail_msg("%s: stock raises '%s', we don't", what, lua_tostring(L, -1));
     return;
   }
-  if (end >= WR_PATTERN_STEPS) fail_msg("%s: we say '%s', stock does not", what, wr_pattern_text(end));
-  if (lua_isnil(L, 2) != (end == WR_PATTERN_NONE)) fail_msg("%s: one finds, the other does not", what);
+  if (end >= WR_PATTERN_STEPS)
+    fail_msg("%s: we say '%s', stock does not", what, wr_pattern_text(end));
+  if (lua_isnil(L, 2) != (end == WR_PATTERN_NONE))
+    fail_msg("%s: one finds, the other does not", what);
   if (end == WR_PATTERN_NONE) return;
-  if (lua_tointeger(L, 2) != (lua_Integer)m.start + 1 || lua_tointeger(L, 3) != (lua_Integer)m.end) {
-    fail_msg("%s: stock %d-%d, ours %zu-%zu", what, (int)lua_tointeger(L, 2), (int)lua_tointeger(L, 3), m.start + 1,
-             m.end);
+  if (lua_tointeger(L, 2) != (lua_Integer)m.start + 1 ||
+      lua_tointeger(L, 3) != (lua_Integer)m.end) {
+    fail_msg("%s: stock %d-%d, ours %zu-%zu", what, (int)lua_tointeger(L, 2),
+             (int)lua_tointeger(L, 3), m.start + 1, m.end);
   }
   if (lua_gettop(L) != 3 + (int)m.count) fail_msg("%s: %u captures", what, m.count);
   for (unsigned i = 0; i < m.count; i++) {
@@ -69,19 +74,132 @@ static void compare(lua_State *L, struct wr_span subject, struct wr_span pattern
 }
 
 static const char *const patterns[] = {
-  "", "a", "abc", "a*", "a+", "a-", "a?", "^a", "a$", "^$", "^a*$", ".-b", ".*b", "(a)(b)", "(a*)(b*)", "()a()",
-  "%a+", "%d+", "%s*", "%w+@%w+", "[abc]+", "[^abc]+", "[a-c]+", "[%a_][%w_]*", "[]]", "[^]]", "[a-]", "[%-a]",
-  "[a%-z]", "%b()", "%b\"\"", "%bxx", "%f[%w]%w+", "%f[%z]", "%f[^%w]", "(%w)%1", "((a)(b))", "(a(b)c)", "%.",
-  "%%", "a.c", "(.)(.)%2%1", ".-", "^(%w+)=(%w*)$", "x-y", "(x*)-(y*)", "[%d.]+", "[+-]?%d+", "%x%x", "%p", "%u%l*",
-  "(()a)", "a()", "(a?)(a?)(a?)aaa", "%f[%d]%d%d%d%d[ -]?%d%d%d%d[ -]?%d%d%d%d[ -]?%d%d%d%d%f[%D]",
-  "[%w._+-]+@[%w-]+%.[%w.-]+", "sk%-[%w-]+", "$", "a$b", "^^", "(", ")", "(a", "a)", "%", "[", "[a", "[%", "%b",
-  "%bx", "%f", "%fa", "%1", "(a)%2", "(a%1)", "()%1", "[]", "[^]", "*", "+a", "?", "-", "[[:alpha:]]", "%g+", "%c",
-  "[\1-\5]", "(.-)%s", "%S+", "%W", "%A%D", "[%]]", "[%a-z]", "^.-$", "a-$", "(a-)$",
+  "",
+  "a",
+  "abc",
+  "a*",
+  "a+",
+  "a-",
+  "a?",
+  "^a",
+  "a$",
+  "^$",
+  "^a*$",
+  ".-b",
+  ".*b",
+  "(a)(b)",
+  "(a*)(b*)",
+  "()a()",
+  "%a+",
+  "%d+",
+  "%s*",
+  "%w+@%w+",
+  "[abc]+",
+  "[^abc]+",
+  "[a-c]+",
+  "[%a_][%w_]*",
+  "[]]",
+  "[^]]",
+  "[a-]",
+  "[%-a]",
+  "[a%-z]",
+  "%b()",
+  "%b\"\"",
+  "%bxx",
+  "%f[%w]%w+",
+  "%f[%z]",
+  "%f[^%w]",
+  "(%w)%1",
+  "((a)(b))",
+  "(a(b)c)",
+  "%.",
+  "%%",
+  "a.c",
+  "(.)(.)%2%1",
+  ".-",
+  "^(%w+)=(%w*)$",
+  "x-y",
+  "(x*)-(y*)",
+  "[%d.]+",
+  "[+-]?%d+",
+  "%x%x",
+  "%p",
+  "%u%l*",
+  "(()a)",
+  "a()",
+  "(a?)(a?)(a?)aaa",
+  "%f[%d]%d%d%d%d[ -]?%d%d%d%d[ -]?%d%d%d%d[ -]?%d%d%d%d%f[%D]",
+  "[%w._+-]+@[%w-]+%.[%w.-]+",
+  "sk%-[%w-]+",
+  "$",
+  "a$b",
+  "^^",
+  "(",
+  ")",
+  "(a",
+  "a)",
+  "%",
+  "[",
+  "[a",
+  "[%",
+  "%b",
+  "%bx",
+  "%f",
+  "%fa",
+  "%1",
+  "(a)%2",
+  "(a%1)",
+  "()%1",
+  "[]",
+  "[^]",
+  "*",
+  "+a",
+  "?",
+  "-",
+  "[[:alpha:]]",
+  "%g+",
+  "%c",
+  "[\1-\5]",
+  "(.-)%s",
+  "%S+",
+  "%W",
+  "%A%D",
+  "[%]]",
+  "[%a-z]",
+  "^.-$",
+  "a-$",
+  "(a-)$",
 };
 static const char *const subjects[] = {
-  "", "a", "aa", "aaa", "abc", "aabbcc", "hello world", "bob@example.com", "(a(b)c)d", "x=1", "key=value", "  x  ",
-  "1234 5678 9012 3456", "sk-abc-123", "THE (quick) fox", "a.b.c", "\"q\" x", "xxyyxx", "abab", "abba", "]-^", "%d",
-  "-12.5e3", "a\nb", "caf\xc3\xa9", "aaaaaaaaaaaaaaaaaaaa", "foo.bar@x-y.org, z", "$5", "^^a",
+  "",
+  "a",
+  "aa",
+  "aaa",
+  "abc",
+  "aabbcc",
+  "hello world",
+  "bob@example.com",
+  "(a(b)c)d",
+  "x=1",
+  "key=value",
+  "  x  ",
+  "1234 5678 9012 3456",
+  "sk-abc-123",
+  "THE (quick) fox",
+  "a.b.c",
+  "\"q\" x",
+  "xxyyxx",
+  "abab",
+  "abba",
+  "]-^",
+  "%d",
+  "-12.5e3",
+  "a\nb",
+  "caf\xc3\xa9",
+  "aaaaaaaaaaaaaaaaaaaa",
+  "foo.bar@x-y.org, z",
+  "$5",
+  "^^a",
 };
 
 static void test_tables(void **state) {
@@ -96,8 +214,10 @@ static void test_tables(void **state) {
 
 /* Random pieces of patterns over a small alphabet meet the corners that nobody writes down. */
 static void test_random(void **state) {
-  static const char *const pieces[] = { "a", "b", ".", "%a", "%d", "[ab]", "[^a]", "(", ")", "()", "*", "+", "-", "?",
-                                        "^", "$", "%1", "%2", "%b()", "%f[a]", "[a-c]", "%", "[", "]", "\xff" };
+  static const char *const pieces[] = { "a", "b", ".",  "%a",  "%d",   "[ab]",  "[^a]",
+                                        "(", ")", "()", "*",   "+",    "-",     "?",
+                                        "^", "$", "%1", "%2",  "%b()", "%f[a]", "[a-c]",
+                                        "%", "[", "]",  "\xff" };
   struct wr_rand r;
   wr_rand_init(&r, 42);
   for (int i = 0; i < 60000; i++) {
@@ -108,7 +228,8 @@ static void test_random(void **state) {
       memcpy(pattern + p, piece, strlen(piece));
       p += strlen(piece);
     }
-    for (uint64_t n = wr_rand_below(&r, 10); n > 0; n--) subject[s++] = "aabbc()1\xff"[wr_rand_below(&r, 9)];
+    for (uint64_t n = wr_rand_below(&r, 10); n > 0; n--)
+      subject[s++] = "aabbc()1\xff"[wr_rand_below(&r, 9)];
     compare(*state, wr_span_make(subject, s), wr_span_make(pattern, p), 0);
   }
 }
@@ -130,13 +251,14 @@ static void test_bombs(void **state) {
   (void)state;
   char subject[5000];
   memset(subject, 'a', sizeof subject);
-  static const char *const bombs[] = { ".-.-.-.-.-.-b", "(.*)(.*)(.*)(.*)b", "a*a*a*a*a*a*a*b", ".*.*.*.*c$",
-                                       "a-a-a-a-a-b", "%b()", "(a?a?a?a?a?)*b" };
+  static const char *const bombs[] = { ".-.-.-.-.-.-b", "(.*)(.*)(.*)(.*)b", "a*a*a*a*a*a*a*b",
+                                       ".*.*.*.*c$",    "a-a-a-a-a-b",       "%b()",
+                                       "(a?a?a?a?a?)*b" };
   for (size_t i = 0; i < sizeof bombs / sizeof bombs[0]; i++) {
     struct wr_pattern_match m;
     int64_t left = 100000;
-    enum wr_pattern_end end = wr_pattern_find(wr_span_make(subject, sizeof subject), wr_span_str(bombs[i]), 0, &left,
-                                              &m);
+    enum wr_pattern_end end =
+        wr_pattern_find(wr_span_make(subject, sizeof subject), wr_span_str(bombs[i]), 0, &left, &m);
     assert_true(end == WR_PATTERN_STEPS || end == WR_PATTERN_NONE);
     /* One greedy run is the most that can happen behind the last look at the steps. */
     assert_true(left > -2 * (int64_t)sizeof subject);
@@ -150,7 +272,8 @@ static void test_too_complex(void **state) {
   memset(subject, 'a', sizeof subject);
   struct wr_pattern_match m;
   int64_t left = 1000000;
-  assert_int_equal(wr_pattern_find(wr_span_make(subject, 2000), wr_span_make(pattern, 3000), 0, &left, &m),
+  assert_int_equal(wr_pattern_find(wr_span_make(subject, 2000), wr_span_make(pattern, 3000), 0,
+                                   &left, &m),
                    WR_PATTERN_COMPLEX);
 }
 

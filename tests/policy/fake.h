@@ -42,7 +42,7 @@ static inline uint64_t fake_random(void *ctx) {
   (void)ctx;
   return UINT64_C(1) << 63;
 }
-static inline void fake_log(void *ctx, enum wr_log_level level, struct wr_span where,
+static inline void fake_log(void *ctx, enum wr_script_level level, struct wr_span where,
                             struct wr_span text) {
   struct fake *f = ctx;
   static const char *const names[] = { "info", "warn", "error" };
@@ -116,9 +116,14 @@ static inline void fake_engine(struct fake *f, const char *routes) {
   f->conf.routes = f->routes;
   f->conf.route_count = 2;
   f->key = (struct wr_conf_key){ .name = "team-a", .class_name = "paid" };
-  f->stream = (struct wr_hook_stream){ .id = 0x7f3a, .route = &f->routes[0], .key = &f->key,
-                                       .model = WR_SPAN("fast"), .upstream = "openai", .attempt = 1,
-                                       .started_us = 1000000, .now_us = 3500000,
+  f->stream = (struct wr_hook_stream){ .id = 0x7f3a,
+                                       .route = &f->routes[0],
+                                       .key = &f->key,
+                                       .model = WR_SPAN("fast"),
+                                       .upstream = "openai",
+                                       .attempt = 1,
+                                       .started_us = 1000000,
+                                       .now_us = 3500000,
                                        .output_tokens = 7 };
   f->stream.usage = (struct wr_usage){ 10, 20, -1, -1 };
   assert_int_equal(wr_engine_new(f->vm, &f->conf, NULL, &f->engine), WR_OK);

@@ -1,14 +1,16 @@
 /* The hooks: what scripts see, what their verdicts become, and what happens when they fail. */
 #include "policy/fake.h"
 
-#define DATA "{\"choices\":[{\"delta\":{\"content\":\"Hello, world\"}}],\"n\":3,\"ok\":true,\"no\":null}"
+#define DATA                                                                                       \
+  "{\"choices\":[{\"delta\":{\"content\":\"Hello, world\"}}],\"n\":3,\"ok\":true,\"no\":null}"
 
 static void init_event(struct fake *f, const char *body, bool guard) {
   char text[6000];
-  int n = snprintf(text, sizeof text,
-                   "local function hook(ev, s, conf)\n%s\nend\n"
-                   "return { { on_event = { { fn = hook, plugin = 'p', guard = %s, conf = { n = 5 } } } } }", body,
-                   guard ? "true" : "false");
+  int n = snprintf(
+      text, sizeof text,
+      "local function hook(ev, s, conf)\n%s\nend\n"
+      "return { { on_event = { { fn = hook, plugin = 'p', guard = %s, conf = { n = 5 } } } } }",
+      body, guard ? "true" : "false");
   assert_true(n > 0 && (size_t)n < sizeof text);
   fake_init(f, NULL);
   fake_engine(f, text);
@@ -57,26 +59,31 @@ static void test_stream_fields(void **state) {
 
 static void test_view_methods(void **state) {
   (void)state;
-  expect_event("local v = ev.text\n"
-               "assert(v:byte() == 72 and v:byte(-1) == 100 and v:byte(13) == nil)\n"
-               "assert(v:find('world', 1, true) == 8 and v:find('x') == nil)\n"
-               "local i, j, a, b = v:find('(%a+), (%a+)') assert(i == 1 and j == 12 and a == 'Hello')\n"
-               "assert(b == 'world' and v:find('o', -5) == 9)\n"
-               "assert(v:str(1, 5) == 'Hello' and v:str(-5) == 'world' and v:str(5, 2) == '')\n"
-               "local w = v:sub(8) assert(#w == 5 and w:equals('world') and w == v:sub(-5))\n"
-               "assert(v .. '!' == 'Hello, world!' and '>' .. v == '>Hello, world')\n"
-               "assert(v:tail('%a') == 8 and v:tail('%d') == nil and v:tail('%a', '%a ,') == 1)\n"
-               "assert(v:starts_with('Hell') and not v:starts_with('ell'))\n"
-               "assert(v ~= 'Hello, world')\n"
-               "assert(getmetatable(v) == false)");
+  expect_event(
+      "local v = ev.text\n"
+      "assert(v:byte() == 72 and v:byte(-1) == 100 and v:byte(13) == nil)\n"
+      "assert(v:find('world', 1, true) == 8 and v:find('x') == nil)\n"
+      "local i, j, a, b = v:find('(%a+), (%a+)') assert(i == 1 and j == 12 and a == 'Hello')\n"
+      "assert(b == 'world' and v:find('o', -5) == 9)\n"
+      "assert(v:str(1, 5) == 'Hello' and v:str(-5) == 'world' and v:str(5, 2) == '')\n"
+      "local w = v:sub(8) assert(#w == 5 and w:equals('world') and w == v:sub(-5))\n"
+      "assert(v .. '!' == 'Hello, world!' and '>' .. v == '>Hello, world')\n"
+      "assert(v:tail('%a') == 8 and v:tail('%d') == nil and v:tail('%a', '%a ,') == 1)\n"
+      "assert(v:starts_with('Hell') and not v:starts_with('ell'))\n"
+      "assert(v ~= 'Hello, world')\n"
+      "assert(getmetatable(v) == false)");
 }
 
 static void test_escaped_text(void **state) {
   (void)state;
   struct fake f;
-  init_event(&f, "assert(tostring(ev.text) == 'a\"\\n\\u{e9}\\u{1F600}', tostring(ev.text))\n"
-                 "assert(tostring(ev:json('t')) == tostring(ev.text) and ev:json('t'):sub(1, 1):equals('a'))", true);
-  fake_event(&f, "{\"t\":\"a\\\"\\n\\u00e9\\uD83D\\uDE00\"}", "a\\\"\\n\\u00e9\\uD83D\\uDE00", true);
+  init_event(
+      &f,
+      "assert(tostring(ev.text) == 'a\"\\n\\u{e9}\\u{1F600}', tostring(ev.text))\n"
+      "assert(tostring(ev:json('t')) == tostring(ev.text) and ev:json('t'):sub(1, 1):equals('a'))",
+      true);
+  fake_event(&f, "{\"t\":\"a\\\"\\n\\u00e9\\uD83D\\uDE00\"}", "a\\\"\\n\\u00e9\\uD83D\\uDE00",
+             true);
   fake_call_event(&f);
   if (fails(&f, WR_FAIL_ERROR)) fail_msg("%s", f.log);
   fake_event(&f, "[1]", NULL, false);
@@ -97,7 +104,8 @@ static void expect_error(const char *body, const char *text) {
 
 static void test_writes_raise(void **state) {
   (void)state;
-  expect_error("ev.text = 'x'", "views are read-only (tried to set 'text'); return \"replace\", text instead");
+  expect_error("ev.text = 'x'",
+               "views are read-only (tried to set 'text'); return \"replace\", text instead");
   expect_error("ev.text.x = 1", "views are read-only (tried to set 'x')");
   expect_error("s.foo = 1", "keep your own state in s.ctx");
   expect_error("return ev.foo", "an event has no field 'foo'");
@@ -110,22 +118,26 @@ static void test_writes_raise(void **state) {
   expect_error("setmetatable(ev, {})", "bad argument #1 to 'setmetatable'");
 }
 
-/* A view, an event, a stream that a script kept is dead in the next call, of this and of every other stream. */
+/* A view, an event, a stream that a script kept is dead in the next call, of this and of every
+ * other stream. */
 static void test_expiry(void **state) {
   (void)state;
   static const char body[] =
-    "local c = s.ctx\n"
-    "if not KEPT.v then KEPT.v, KEPT.sub, KEPT.ev, KEPT.s = ev.text, ev.text:sub(1, 3), ev, s return end\n"
-    "local function dead(f, what)\n"
-    "  local ok, e = pcall(f) assert(not ok and e:find(what .. ' expired', 1, true), e) end\n"
-    "dead(function() return #KEPT.v end, 'view')\n"
-    "dead(function() return tostring(KEPT.sub) end, 'view')\n"
-    "dead(function() return KEPT.sub .. '' end, 'view')\n"
-    "dead(function() return KEPT.ev.kind end, 'event')\n"
-    "dead(function() return KEPT.s.id end, 'stream')";
+      "local c = s.ctx\n"
+      "if not KEPT.v then KEPT.v, KEPT.sub, KEPT.ev, KEPT.s = ev.text, ev.text:sub(1, 3), ev, s "
+      "return end\n"
+      "local function dead(f, what)\n"
+      "  local ok, e = pcall(f) assert(not ok and e:find(what .. ' expired', 1, true), e) end\n"
+      "dead(function() return #KEPT.v end, 'view')\n"
+      "dead(function() return tostring(KEPT.sub) end, 'view')\n"
+      "dead(function() return KEPT.sub .. '' end, 'view')\n"
+      "dead(function() return KEPT.ev.kind end, 'event')\n"
+      "dead(function() return KEPT.s.id end, 'stream')";
   char source[2000];
-  snprintf(source, sizeof source, "local KEPT = {}\nreturn { { on_event = { { fn = function(ev, s)\n%s\nend, "
-                                  "plugin = 'p', guard = true } } } }", body);
+  snprintf(source, sizeof source,
+           "local KEPT = {}\nreturn { { on_event = { { fn = function(ev, s)\n%s\nend, "
+           "plugin = 'p', guard = true } } } }",
+           body);
   struct fake f;
   fake_init(&f, NULL);
   fake_engine(&f, source);
@@ -156,7 +168,8 @@ static void test_event_verdicts(void **state) {
     { "return 'drop'", WR_VERDICT_DROP, NULL },
     { "return 'stop'", WR_VERDICT_STOP, "" },
     { "return 'stop', 'length'", WR_VERDICT_STOP, "length" },
-    { "return 'hodl'", -1, "on_event of 'p' returned \"hodl\"; expected nil, \"pass\", \"drop\" or \"stop\"" },
+    { "return 'hodl'", -1,
+      "on_event of 'p' returned \"hodl\"; expected nil, \"pass\", \"drop\" or \"stop\"" },
     { "return ''", -1, "returned \"\"" },
     { "return true", -1, "returned a boolean; expected" },
     { "return false", -1, "returned a boolean" },
@@ -201,9 +214,15 @@ static void request(struct fake *f, const char *hooks) {
   fake_init(f, NULL);
   fake_engine(f, text);
   static const char body[] = "{\"model\":\"fast\",\"n\":2}";
-  struct wr_hook_request rq = { .method = WR_SPAN("POST"), .path = WR_SPAN("/v1/chat/completions"),
-                                .model = WR_SPAN("fast"), .stream = 1, .max_tokens = -1, .prompt_tokens = 5,
-                                .body_bytes = sizeof body - 1, .body_complete = true, .header = header_of };
+  struct wr_hook_request rq = { .method = WR_SPAN("POST"),
+                                .path = WR_SPAN("/v1/chat/completions"),
+                                .model = WR_SPAN("fast"),
+                                .stream = 1,
+                                .max_tokens = -1,
+                                .prompt_tokens = 5,
+                                .body_bytes = sizeof body - 1,
+                                .body_complete = true,
+                                .header = header_of };
   rq.body = wr_view_static(wr_span_str(body));
   const struct wr_hooks *h = wr_engine_hooks(f->engine);
   h->request(h->ctx, &f->stream, &rq, &f->verdict);
@@ -214,12 +233,14 @@ static void request(struct fake *f, const char *hooks) {
 static void test_request_fields(void **state) {
   (void)state;
   struct fake f;
-  request(&f, HOOK("assert(req.model == 'fast' and req.path == '/v1/chat/completions' and req.method == 'POST')"
-                   "assert(req.stream == true and req.max_tokens == nil and req.prompt_tokens == 5)"
-                   "assert(req.body_bytes == 22 and #req.body == 22 and req.body:find('fast', 1, true))"
-                   "assert(req:header('X-Tier') == 'gold' and req:header('none') == nil)"
-                   "assert(req:json('n') == 2)"
-                   "assert(not pcall(function() req.model = 'x' end))"));
+  request(&f,
+          HOOK("assert(req.model == 'fast' and req.path == '/v1/chat/completions' and req.method "
+               "== 'POST')"
+               "assert(req.stream == true and req.max_tokens == nil and req.prompt_tokens == 5)"
+               "assert(req.body_bytes == 22 and #req.body == 22 and req.body:find('fast', 1, true))"
+               "assert(req:header('X-Tier') == 'gold' and req:header('none') == nil)"
+               "assert(req:json('n') == 2)"
+               "assert(not pcall(function() req.model = 'x' end))"));
   if (f.log_lines) fail_msg("%s", f.log);
   assert_int_equal(f.verdict.kind, WR_VERDICT_DEFAULT);
   fake_fini(&f);
@@ -228,8 +249,10 @@ static void test_request_fields(void **state) {
 static void test_route(void **state) {
   (void)state;
   struct fake f;
-  request(&f, HOOK("return 'route', 'local', { model = 'm1', max_tokens = 100, deadline = '2s' }") ","
-              HOOK("return nil") "," HOOK("return 'route', 'chat', { max_tokens = 300 }"));
+  request(
+      &f,
+      HOOK("return 'route', 'local', { model = 'm1', max_tokens = 100, deadline = '2s' }") "," HOOK(
+          "return nil") "," HOOK("return 'route', 'chat', { max_tokens = 300 }"));
   assert_int_equal(f.log_lines, 0);
   assert_int_equal(f.verdict.kind, WR_VERDICT_ROUTE);
   assert_int_equal(f.verdict.group, 2);
@@ -237,8 +260,8 @@ static void test_route(void **state) {
   assert_int_equal(f.verdict.deadline_ms, 2000);
   assert_int_equal(f.verdict.model.len, 0);
   fake_fini(&f);
-  request(&f, HOOK("return 'route', 'local', { model = 'm1', final = true }") ","
-              HOOK("return 'route', 'chat', { max_tokens = 7, model = 'm2' }"));
+  request(&f, HOOK("return 'route', 'local', { model = 'm1', final = true }") "," HOOK(
+                  "return 'route', 'chat', { max_tokens = 7, model = 'm2' }"));
   assert_int_equal(f.verdict.group, 1);
   assert_int_equal(f.verdict.max_tokens, 7);
   assert_true(wr_span_eq(f.verdict.model, WR_SPAN("m1")));
@@ -248,8 +271,9 @@ static void test_route(void **state) {
 static void test_reject_and_answer(void **state) {
   (void)state;
   struct fake f;
-  request(&f, HOOK("return 'route', 'local'") ","
-              HOOK("return 'reject', 429, 'slow down', { ['retry-after'] = 30 }") "," HOOK("error('not reached')"));
+  request(&f, HOOK("return 'route', 'local'") "," HOOK("return 'reject', 429, 'slow down', { "
+                                                       "['retry-after'] = 30 }") "," HOOK(
+                  "error('not reached')"));
   assert_int_equal(f.log_lines, 0);
   assert_int_equal(f.verdict.kind, WR_VERDICT_REJECT);
   assert_int_equal(f.verdict.status, 429);
@@ -352,8 +376,10 @@ static void test_quarantine(void **state) {
 /* The heart of it: a hook that sees every event and says nothing costs no allocation anywhere. */
 static void test_no_allocation(void **state) {
   (void)state;
-  static const char *const bodies[] = { "", "local t = ev.text if t and t:find('x', 1, true) then return 'drop' end",
-                                        "if ev.kind == 'error' or s.output_tokens > 1000 then return 'stop' end" };
+  static const char *const bodies[] = {
+    "", "local t = ev.text if t and t:find('x', 1, true) then return 'drop' end",
+    "if ev.kind == 'error' or s.output_tokens > 1000 then return 'stop' end"
+  };
   for (size_t b = 0; b < 3; b++) {
     struct fake f;
     init_event(&f, bodies[b], true);
@@ -368,7 +394,8 @@ static void test_no_allocation(void **state) {
   }
 }
 
-/* Every allocation of a stream's first event fails once: the fail mode holds and nothing is lost. */
+/* Every allocation of a stream's first event fails once: the fail mode holds and nothing is lost.
+ */
 static void test_torture(void **state) {
   (void)state;
   for (uint64_t n = 1; n < 60; n++) {
@@ -386,7 +413,8 @@ static void test_end(void **state) {
   (void)state;
   struct fake f;
   fake_init(&f, NULL);
-  fake_engine(&f, "return { { on_end = { { fn = function(fin, s) weir.log.info('%s %s %d %s %s', s.id, fin.outcome, "
+  fake_engine(&f, "return { { on_end = { { fn = function(fin, s) weir.log.info('%s %s %d %s %s', "
+                  "s.id, fin.outcome, "
                   "fin.usage.output, fin.usage.cached, fin.duration) end, plugin = 'p' } } } }");
   const struct wr_hooks *h = wr_engine_hooks(f.engine);
   assert_null(h->event);
@@ -413,14 +441,22 @@ static void test_collects(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_event_fields),   cmocka_unit_test(test_stream_fields),
-    cmocka_unit_test(test_view_methods),   cmocka_unit_test(test_escaped_text),
-    cmocka_unit_test(test_writes_raise),   cmocka_unit_test(test_expiry),
-    cmocka_unit_test(test_event_verdicts), cmocka_unit_test(test_request_fields),
-    cmocka_unit_test(test_route),          cmocka_unit_test(test_reject_and_answer),
-    cmocka_unit_test(test_bad_request_verdicts), cmocka_unit_test(test_fail_modes),
-    cmocka_unit_test(test_quarantine),     cmocka_unit_test(test_no_allocation),
-    cmocka_unit_test(test_torture),        cmocka_unit_test(test_end),
+    cmocka_unit_test(test_event_fields),
+    cmocka_unit_test(test_stream_fields),
+    cmocka_unit_test(test_view_methods),
+    cmocka_unit_test(test_escaped_text),
+    cmocka_unit_test(test_writes_raise),
+    cmocka_unit_test(test_expiry),
+    cmocka_unit_test(test_event_verdicts),
+    cmocka_unit_test(test_request_fields),
+    cmocka_unit_test(test_route),
+    cmocka_unit_test(test_reject_and_answer),
+    cmocka_unit_test(test_bad_request_verdicts),
+    cmocka_unit_test(test_fail_modes),
+    cmocka_unit_test(test_quarantine),
+    cmocka_unit_test(test_no_allocation),
+    cmocka_unit_test(test_torture),
+    cmocka_unit_test(test_end),
     cmocka_unit_test(test_collects),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,8 @@ static void test_error_texts(void **state) {
     enum wr_vm_end end;
   } cases[] = {
     { "error('boom')", "test.lua:1: boom [on_event of 'p', stream 7f3a]", WR_VM_ERROR },
-    { "\nlocal x = nil + 1", "test.lua:2: attempt to perform arithmetic on a nil value", WR_VM_ERROR },
+    { "\nlocal x = nil + 1", "test.lua:2: attempt to perform arithmetic on a nil value",
+      WR_VM_ERROR },
     { "error({})", "the error is a table value", WR_VM_ERROR },
     { "error(setmetatable({}, {__tostring = function() error('x') end}))", "the error is a table",
       WR_VM_ERROR },
@@ -125,12 +126,13 @@ static void test_garbage(void **state) {
   fake_init(&f, NULL);
   size_t most = 0;
   for (int i = 0; i < 3000; i++) {
-    assert_int_equal(fake_eval(f.vm, "local t = {} for i = 1, 20 do t[i] = 'v' .. i end"), WR_VM_OK);
+    assert_int_equal(fake_eval(f.vm, "local t = {} for i = 1, 20 do t[i] = 'v' .. i end"),
+                     WR_VM_OK);
     wr_vm_relieve(f.vm);
     if (wr_vm_bytes(f.vm) > most) most = wr_vm_bytes(f.vm);
   }
   assert_true(most < 1 << 20);
-  while (wr_vm_idle(f.vm)) { }
+  while (wr_vm_idle(f.vm)) {}
   fake_fini(&f);
 }
 
@@ -142,7 +144,8 @@ static void test_torture(void **state) {
     wr_heap_fail_at(n, false);
     enum wr_err err = wr_vm_new(NULL, &vm);
     if (err == WR_OK) {
-      enum wr_vm_end end = fake_eval(vm, "local t = {} for i = 1, 50 do t[i] = ('x'):rep(i) end return t");
+      enum wr_vm_end end =
+          fake_eval(vm, "local t = {} for i = 1, 50 do t[i] = ('x'):rep(i) end return t");
       assert_true(end == WR_VM_OK || end == WR_VM_MEMORY);
       wr_heap_fail_at(0, false);
       assert_int_equal(fake_eval(vm, "return #('x'):rep(10)"), WR_VM_OK);
@@ -177,10 +180,12 @@ static void test_time_and_chance(void **state) {
   f.now_us = UINT64_C(1700000000500000);
   assert_int_equal(fake_eval(f.vm, "return weir.now() == 1700000000.5 and weir.date() == "
                                    "'2023-11-14T22:13:20Z' and weir.date('%H') == '22' and "
-                                   "weir.date('%Y', 0) == '1970'"), WR_VM_OK);
+                                   "weir.date('%Y', 0) == '1970'"),
+                   WR_VM_OK);
   assert_true(lua_toboolean(wr_vm_state(f.vm), -1));
   assert_int_equal(fake_eval(f.vm, "return weir.random() == 0.5 and math.random() == 0.5 and "
-                                   "math.random(7, 7) == 7 and math.random(4) == 1"), WR_VM_OK);
+                                   "math.random(7, 7) == 7 and math.random(4) == 1"),
+                   WR_VM_OK);
   assert_true(lua_toboolean(wr_vm_state(f.vm), -1));
   assert_int_equal(fake_eval(f.vm, "return math.random(2, 1)"), WR_VM_ERROR);
   fake_fini(&f);
@@ -188,10 +193,11 @@ static void test_time_and_chance(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_result),  cmocka_unit_test(test_error_texts), cmocka_unit_test(test_nested),
-    cmocka_unit_test(test_rearmed), cmocka_unit_test(test_memory),      cmocka_unit_test(test_ledger),
-    cmocka_unit_test(test_garbage), cmocka_unit_test(test_torture),     cmocka_unit_test(test_log),
-    cmocka_unit_test(test_time_and_chance),
+    cmocka_unit_test(test_result),  cmocka_unit_test(test_error_texts),
+    cmocka_unit_test(test_nested),  cmocka_unit_test(test_rearmed),
+    cmocka_unit_test(test_memory),  cmocka_unit_test(test_ledger),
+    cmocka_unit_test(test_garbage), cmocka_unit_test(test_torture),
+    cmocka_unit_test(test_log),     cmocka_unit_test(test_time_and_chance),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
