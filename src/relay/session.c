@@ -17,7 +17,6 @@ static void timer_fire(struct wr_timer *timer) {
 
 /* What a request begins with. */
 static void fields_reset(struct wr_session *s) {
-  s->step = WR_STEP_READ_HEAD;
   s->dialect = WR_DIALECT_NONE;
   s->mode = WR_MODE_RAW;
   s->outcome = WR_OUTCOME_NONE;

@@ -108,7 +108,8 @@ enum wr_step wr_step_read_head(struct wr_session *s) {
   s->route = route_find(s->gen->conf, h, base, &other);
   if (!s->route) return wr_session_fail(s, other ? WR_E_METHOD : WR_E_NO_ROUTE, none());
   if (s->rq->content_length > s->route->body_bytes) return wr_session_fail(s, WR_E_BODY_TOO_LARGE, none());
-  if (!s->rq->body_done && is_json(h, base)) {
+  /* Who posts to a known API without saying that it is JSON gets the same service. */
+  if (!s->rq->body_done && (is_json(h, base) || s->dialect != WR_DIALECT_NONE)) {
     s->rq->scan = wr_heap_alloc(WR_HEAP_RELAY, sizeof *s->rq->scan);
     if (!s->rq->scan) return wr_session_fail(s, WR_E_NOMEM, none());
     wr_json_stream_init(s->rq->scan, &s->relay->request_prog);
