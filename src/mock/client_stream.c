@@ -182,6 +182,10 @@ static enum wr_mock_turn fault_payload(struct wr_mock_client *c, bool error) {
   if (error) {
     name = wr_mock_trouble_event(c->exchange->route.dialect, c->exchange->events, &text);
     payload = wr_buf_span(&text);
+  } else {
+    /* Under the name of the event that it stands before: clients skip names that they don't know. */
+    struct wr_mock_event next = { 0 };
+    if (wr_mock_answer_peek(&c->exchange->answer, &next) == WR_OK) name = next.name;
   }
   append_payload(c, name, payload, &unit);
   if (!unit_send(c, &unit, error)) return gone(c);
