@@ -56,7 +56,7 @@ static void print_hooks(const struct wr_conf *conf) {
     if (r->request_hooks) printf("  on_request: %s", r->request_hooks);
     if (r->event_hooks) printf("  on_event: %s", r->event_hooks);
     if (r->end_hooks) printf("  on_end: %s", r->end_hooks);
-    printf("%s\n", r->hooks ? "" : "  C");
+    printf("%s\n", r->hooks ? "" : "  no hooks");
   }
 }
 
