@@ -88,13 +88,14 @@ struct wr_log_site {
 void wr_log_event(struct wr_logger *logger, enum wr_log_level level, struct wr_log_site *site,
                   const char *event, const struct wr_log_field *fields, size_t n);
 
-/* WR_LOG(logger, WARN, "peer_down", WR_LOG_STR("peer", name), WR_LOG_U64("failures", n)) */
+/* WR_LOG(logger, WARN, "peer_down", WR_LOG_STR("peer", name), WR_LOG_U64("failures", n)); the
+ * fields may be left out, the comma behind the event stays. */
 #define WR_LOG(logger, level, event, ...)                                                 \
   do {                                                                                    \
     static struct wr_log_site log_site_;                                                  \
-    const struct wr_log_field log_fields_[] = { __VA_ARGS__ };                            \
-    wr_log_event((logger), WR_LOG_##level, &log_site_, "" event, log_fields_,             \
-                 sizeof log_fields_ / sizeof log_fields_[0]);                             \
+    const struct wr_log_field log_fields_[] = { WR_LOG_U64("", 0), __VA_ARGS__ };         \
+    wr_log_event((logger), WR_LOG_##level, &log_site_, "" event, log_fields_ + 1,         \
+                 sizeof log_fields_ / sizeof log_fields_[0] - 1);                         \
   } while (0)
 
 #endif
