@@ -234,10 +234,10 @@ static void handshake(struct wr_tls *tls) {
 
 static void read_failed(struct wr_tls *tls, int rc) {
   struct wr_conn *conn = tls->conn;
-  if (rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY || rc == 0) {
+  if (rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY) {
     wr_viewq_fini(&tls->cipher_in); /* nothing may follow a close_notify */
     wr_conn_ended(conn, WR_OK);
-  } else if (rc == MBEDTLS_ERR_SSL_CONN_EOF) {
+  } else if (rc == MBEDTLS_ERR_SSL_CONN_EOF || rc == 0) {
     wr_conn_ended(conn, WR_E_RESET);
   } else {
     wr_conn_fail(conn, WR_E_RESET, rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE
