@@ -32,12 +32,12 @@ struct mock_command {
 
 /* What runs, so that it can be taken down in order. */
 struct mock_server {
-  struct wr_depot *depot;   /* owned */
-  struct wr_ledger *ledger; /* owned */
-  struct wr_slabs *slabs;   /* owned */
-  struct wr_loop *loop;     /* owned */
-  struct wr_tls_ctx *tls;   /* owned; or NULL */
-  struct wr_mock *mock;     /* owned */
+  struct wr_depot *depot;                /* owned */
+  struct wr_ledger *ledger;              /* owned */
+  struct wr_slabs *slabs;                /* owned */
+  struct wr_loop *loop;                  /* owned */
+  struct wr_tls_ctx *tls;                /* owned; or NULL */
+  struct wr_mock *mock;                  /* owned */
   struct wr_listen *listens[LISTEN_MAX]; /* owned */
   size_t count;
 };
@@ -53,17 +53,20 @@ static void on_signal(int number) {
 
 static void print_help(void) {
   struct wr_mock_option_info info;
-  (void)fputs("usage: weir mock [--listen ADDR] [options]\n\n"
-              "A stand-in LLM server: OpenAI (chat, responses, embeddings, models), Anthropic (messages)\n"
-              "and Ollama (chat, generate), with generated or recorded streams. Needs no key and no network.\n\n"
-              "  --listen ADDR          127.0.0.1:8081, [::1]:0, unix:/path; may be repeated (127.0.0.1:8081)\n"
-              "  --tls                  speak TLS, with a certificate that it makes itself\n"
-              "  --tls-cert FILE        a certificate of yours instead (PEM), with\n"
-              "  --tls-key FILE         its key\n"
-              "  --tls-cert-out FILE    write the certificate here, for clients to trust\n"
-              "  --help                 this text\n\n"
-              "Answers (those with * also as a request header, --rate 20 as `x-mock-rate: 20`):\n",
-              stdout);
+  (void)fputs(
+      "usage: weir mock [--listen ADDR] [options]\n\n"
+      "A stand-in LLM server: OpenAI (chat, responses, embeddings, models), Anthropic (messages)\n"
+      "and Ollama (chat, generate), with generated or recorded streams. Needs no key and no "
+      "network.\n\n"
+      "  --listen ADDR          127.0.0.1:8081, [::1]:0, unix:/path; may be repeated "
+      "(127.0.0.1:8081)\n"
+      "  --tls                  speak TLS, with a certificate that it makes itself\n"
+      "  --tls-cert FILE        a certificate of yours instead (PEM), with\n"
+      "  --tls-key FILE         its key\n"
+      "  --tls-cert-out FILE    write the certificate here, for clients to trust\n"
+      "  --help                 this text\n\n"
+      "Answers (those with * also as a request header, --rate 20 as `x-mock-rate: 20`):\n",
+      stdout);
   for (size_t i = 0; wr_mock_options_info(i, &info); i++) {
     char left[48];
     (void)snprintf(left, sizeof left, "--%s %s", info.name, info.value != NULL ? info.value : "");
@@ -79,11 +82,12 @@ static void print_help(void) {
                    mark != 0 ? mark : ' ', mark != 0 ? "N" : "");
     (void)printf("  %-16s %s\n", left, wr_mock_fault_help((enum wr_mock_fault_kind)kind));
   }
-  (void)fputs("\nTry:\n  weir mock --rate 20 &\n"
-              "  curl -N http://127.0.0.1:8081/v1/chat/completions -H 'content-type: application/json' \\\n"
-              "    -d '{\"model\":\"weir-mock\",\"stream\":true,\"messages\":[{\"role\":\"user\","
-              "\"content\":\"hi\"}]}'\n",
-              stdout);
+  (void)fputs(
+      "\nTry:\n  weir mock --rate 20 &\n"
+      "  curl -N http://127.0.0.1:8081/v1/chat/completions -H 'content-type: application/json' \\\n"
+      "    -d '{\"model\":\"weir-mock\",\"stream\":true,\"messages\":[{\"role\":\"user\","
+      "\"content\":\"hi\"}]}'\n",
+      stdout);
 }
 
 /* Values of the long options that aren't the mock's own. */
@@ -127,19 +131,20 @@ static bool set_table(struct mock_command *cmd, int argc, char **argv, int at, i
     value = wr_span_str(argv[at + 1]);
     *used = 2;
   }
-  enum wr_err err = wr_mock_options_set(&cmd->options, WR_MOCK_FROM_OPERATOR, name, value, why, sizeof why);
+  enum wr_err err =
+      wr_mock_options_set(&cmd->options, WR_MOCK_FROM_OPERATOR, name, value, why, sizeof why);
   if (err != WR_OK) (void)fprintf(stderr, "weir mock: %s\n", why);
   return err == WR_OK;
 }
 
 static const struct option own_options[] = {
-    { "listen", required_argument, NULL, OPT_LISTEN },
-    { "tls", no_argument, NULL, OPT_TLS },
-    { "tls-cert", required_argument, NULL, OPT_TLS_CERT },
-    { "tls-key", required_argument, NULL, OPT_TLS_KEY },
-    { "tls-cert-out", required_argument, NULL, OPT_TLS_CERT_OUT },
-    { "help", no_argument, NULL, OPT_HELP },
-    { NULL, 0, NULL, 0 },
+  { "listen", required_argument, NULL, OPT_LISTEN },
+  { "tls", no_argument, NULL, OPT_TLS },
+  { "tls-cert", required_argument, NULL, OPT_TLS_CERT },
+  { "tls-key", required_argument, NULL, OPT_TLS_KEY },
+  { "tls-cert-out", required_argument, NULL, OPT_TLS_CERT_OUT },
+  { "help", no_argument, NULL, OPT_HELP },
+  { NULL, 0, NULL, 0 },
 };
 
 static bool parse(struct mock_command *cmd, int argc, char **argv) {
@@ -149,7 +154,8 @@ static bool parse(struct mock_command *cmd, int argc, char **argv) {
     int used = 0;
 
     if (strncmp(argv[i], "--", 2) != 0) {
-      (void)fprintf(stderr, "weir mock: unexpected argument \"%s\"; see weir mock --help\n", argv[i]);
+      (void)fprintf(stderr, "weir mock: unexpected argument \"%s\"; see weir mock --help\n",
+                    argv[i]);
       return false;
     }
     const struct option *own = own_options;
@@ -201,11 +207,12 @@ static enum wr_err start_listen(struct mock_server *s, const char *text, bool tl
   struct wr_addr addr;
   char name[128];
   if (wr_addr_parse(wr_span_str(text), &addr) != WR_OK) {
-    (void)snprintf(why, WHY_BYTES, "\"%s\" is no address; expected 127.0.0.1:8081 or unix:/path", text);
+    (void)snprintf(why, WHY_BYTES, "\"%s\" is no address; expected 127.0.0.1:8081 or unix:/path",
+                   text);
     return WR_E_CONFIG;
   }
-  enum wr_err err = wr_listen_open(s->loop, &addr, s->tls, wr_mock_accept, s->mock, &s->listens[s->count],
-                                   why, WHY_BYTES);
+  enum wr_err err = wr_listen_open(s->loop, &addr, s->tls, wr_mock_accept, s->mock,
+                                   &s->listens[s->count], why, WHY_BYTES);
   if (err != WR_OK) return err;
   const struct wr_addr *bound = wr_listen_addr(s->listens[s->count++]);
   const char *scheme = wr_addr_is_unix(bound) ? "" : tls ? "https://" : "http://";

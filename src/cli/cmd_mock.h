@@ -2,7 +2,8 @@
 #ifndef WR_CLI_CMD_MOCK_H
 #define WR_CLI_CMD_MOCK_H
 
-/* argv[0] is "mock". Returns the exit code: 0, 1 (could not start), 2 (wrong usage). Main thread. */
+/* argv[0] is "mock". Returns the exit code: 0, 1 (could not start), 2 (wrong usage). Main
+ * thread. */
 int wr_cmd_mock(int argc, char **argv);
 
 #endif

@@ -12,14 +12,16 @@
 #define THOUGHT_TOKENS 16
 
 static const struct wr_mock_step *const step_tables[WR_MOCK_DIALECTS] = {
-    [WR_MOCK_CHAT] = wr_mock_chat_steps,
-    [WR_MOCK_RESPONSES] = wr_mock_responses_steps,
-    [WR_MOCK_MESSAGES] = wr_mock_messages_steps,
-    [WR_MOCK_OLLAMA_CHAT] = wr_mock_ollama_chat_steps,
-    [WR_MOCK_OLLAMA_GENERATE] = wr_mock_ollama_generate_steps,
+  [WR_MOCK_CHAT] = wr_mock_chat_steps,
+  [WR_MOCK_RESPONSES] = wr_mock_responses_steps,
+  [WR_MOCK_MESSAGES] = wr_mock_messages_steps,
+  [WR_MOCK_OLLAMA_CHAT] = wr_mock_ollama_chat_steps,
+  [WR_MOCK_OLLAMA_GENERATE] = wr_mock_ollama_generate_steps,
 };
 
-static uint64_t thought_seed(const struct wr_mock_answer *a) { return wr_hash_mix64(a->seed ^ 0x7468); }
+static uint64_t thought_seed(const struct wr_mock_answer *a) {
+  return wr_hash_mix64(a->seed ^ 0x7468);
+}
 
 static void start_texts(struct wr_mock_answer *a, bool thoughts) {
   for (unsigned i = 0; i < WR_MOCK_CHOICES; i++)
@@ -135,7 +137,8 @@ enum wr_err wr_mock_answer_peek(struct wr_mock_answer *a, struct wr_mock_event *
   return WR_OK;
 }
 
-static struct wr_span next_piece(struct wr_mock_answer *a, const struct wr_mock_step *s, char *room) {
+static struct wr_span next_piece(struct wr_mock_answer *a, const struct wr_mock_step *s,
+                                 char *room) {
   if (s->repeat == WR_MOCK_ONCE) return wr_span_make(NULL, 0);
   if (s->repeat != WR_MOCK_EACH_ARGUMENT) return wr_mock_text_next(&a->texts[a->choice], room);
   struct wr_span all = wr_mock_answer_arguments(a, room);
@@ -199,8 +202,9 @@ struct wr_span wr_mock_answer_arguments(const struct wr_mock_answer *a,
                                         char room[static WR_MOCK_ARGUMENTS_BYTES]) {
   static const char *const rivers[] = { "Elbe", "Loire", "Thames", "Vistula", "Douro", "Drina" };
   uint64_t random = wr_hash_mix64(a->seed ^ 0x6172);
-  int n = snprintf(room, WR_MOCK_ARGUMENTS_BYTES, "{\"river\":\"%s\",\"station\":%u,\"unit\":\"cm\"}",
-                   rivers[random % (sizeof rivers / sizeof rivers[0])], (unsigned)(random >> 32) % 900);
+  int n =
+      snprintf(room, WR_MOCK_ARGUMENTS_BYTES, "{\"river\":\"%s\",\"station\":%u,\"unit\":\"cm\"}",
+               rivers[random % (sizeof rivers / sizeof rivers[0])], (unsigned)(random >> 32) % 900);
   WR_CHECK(n > 0 && n < WR_MOCK_ARGUMENTS_BYTES);
   return wr_span_make(room, (size_t)n);
 }
@@ -214,7 +218,9 @@ void wr_mock_answer_put_tool(const struct wr_mock_answer *a, struct wr_buf *out)
 }
 
 /* Four bytes a token is near enough for text, and it makes usage follow the request. */
-uint64_t wr_mock_answer_prompt_tokens(const struct wr_mock_answer *a) { return a->ask.body_bytes / 4 + 1; }
+uint64_t wr_mock_answer_prompt_tokens(const struct wr_mock_answer *a) {
+  return a->ask.body_bytes / 4 + 1;
+}
 
 uint64_t wr_mock_answer_output_tokens(const struct wr_mock_answer *a) {
   return (uint64_t)a->tokens * a->ask.choices + a->reasoning;

@@ -1,8 +1,8 @@
 /* answer.h: one answer as a list of events, generated on the fly or read from a recording.
  *
- * An answer is plain data with a cursor: copying it copies the place. Each dialect is a table of steps (dialect_*.c); the engine
- * in answer.c walks it. To add a dialect: a value here, a file with a table, a row in answer.c and routes in route.c.
- * Private to mock. One thread. */
+ * An answer is plain data with a cursor: copying it copies the place. Each dialect is a table of
+ * steps (dialect_*.c); the engine in answer.c walks it. To add a dialect: a value here, a file with
+ * a table, a row in answer.c and routes in route.c. Private to mock. One thread. */
 #ifndef WR_MOCK_ANSWER_H
 #define WR_MOCK_ANSWER_H
 
@@ -30,22 +30,23 @@ enum wr_mock_dialect {
 /* What the request asked for. Names are NUL-terminated UTF-8. */
 struct wr_mock_ask {
   char model[WR_MOCK_MODEL_BYTES]; /* empty: none was named */
-  char tool[WR_MOCK_TOOL_BYTES];   /* the request's tool to call, or its first; empty: it has none */
+  char tool[WR_MOCK_TOOL_BYTES]; /* the request's tool to call, or its first; empty: it has none */
   uint64_t body_bytes;
-  uint64_t max_tokens;             /* 0: no limit was named */
-  uint8_t dialect;                 /* enum wr_mock_dialect */
-  uint8_t choices;                 /* 1 .. WR_MOCK_CHOICES */
+  uint64_t max_tokens; /* 0: no limit was named */
+  uint8_t dialect;     /* enum wr_mock_dialect */
+  uint8_t choices;     /* 1 .. WR_MOCK_CHOICES */
   bool stream;
   bool include_usage;
-  bool must_call;                  /* the request wants a tool call, whatever the options say */
-  bool thinking;                   /* the request wants reasoning */
+  bool must_call; /* the request wants a tool call, whatever the options say */
+  bool thinking;  /* the request wants reasoning */
 };
 
 struct wr_mock_recording;
 
 struct wr_mock_answer {
   struct wr_mock_ask ask;
-  const struct wr_mock_recording *replay; /* borrowed: the mock keeps recordings until it ends; or NULL */
+  const struct wr_mock_recording
+      *replay; /* borrowed: the mock keeps recordings until it ends; or NULL */
   size_t replay_off;
   struct wr_mock_text texts[WR_MOCK_CHOICES]; /* of the token steps under way, one a choice */
   uint64_t seed;
@@ -56,11 +57,11 @@ struct wr_mock_answer {
   uint32_t sequence;  /* events so far */
   uint32_t index;     /* repetitions of the step so far */
   uint8_t step;
-  uint8_t choice;     /* the next event's */
+  uint8_t choice; /* the next event's */
   bool numbered;
-  bool limited;       /* max_tokens cut the text */
-  bool calls;         /* a tool call instead of text */
-  bool terminated;    /* of a replay: what follows its last line has been given */
+  bool limited;    /* max_tokens cut the text */
+  bool calls;      /* a tool call instead of text */
+  bool terminated; /* of a replay: what follows its last line has been given */
 };
 
 struct wr_mock_event {
@@ -82,7 +83,12 @@ WR_MUST_USE enum wr_err wr_mock_answer_next(struct wr_mock_answer *a, struct wr_
 void wr_mock_answer_whole(const struct wr_mock_answer *a, struct wr_buf *out);
 
 /* Private to answer.c and the dialects: how a dialect is a table. */
-enum wr_mock_repeat { WR_MOCK_ONCE, WR_MOCK_EACH_TOKEN, WR_MOCK_EACH_THOUGHT, WR_MOCK_EACH_ARGUMENT };
+enum wr_mock_repeat {
+  WR_MOCK_ONCE,
+  WR_MOCK_EACH_TOKEN,
+  WR_MOCK_EACH_THOUGHT,
+  WR_MOCK_EACH_ARGUMENT
+};
 enum wr_mock_when {
   WR_MOCK_ALWAYS,
   WR_MOCK_IF_TEXT,
@@ -93,14 +99,16 @@ enum wr_mock_when {
   WR_MOCK_IF_LIMITED /* it did */
 };
 
-/* Appends one payload. piece: the token or the part of the arguments, needs no JSON escape but for the quotes of arguments. */
-typedef void (*wr_mock_put_fn)(const struct wr_mock_answer *a, struct wr_span piece, struct wr_buf *out);
+/* Appends one payload. piece: the token or the part of the arguments, needs no JSON escape but for
+ * the quotes of arguments. */
+typedef void (*wr_mock_put_fn)(const struct wr_mock_answer *a, struct wr_span piece,
+                               struct wr_buf *out);
 
 struct wr_mock_step {
-  wr_mock_put_fn put;  /* NULL: the table's end */
-  const char *name;    /* static; the event's name, or NULL */
-  uint8_t repeat;      /* enum wr_mock_repeat */
-  uint8_t when;        /* enum wr_mock_when */
+  wr_mock_put_fn put; /* NULL: the table's end */
+  const char *name;   /* static; the event's name, or NULL */
+  uint8_t repeat;     /* enum wr_mock_repeat */
+  uint8_t when;       /* enum wr_mock_when */
   bool each_choice;
   bool last;
 };
@@ -116,11 +124,13 @@ void wr_mock_messages_whole(const struct wr_mock_answer *a, struct wr_buf *out);
 void wr_mock_ollama_chat_whole(const struct wr_mock_answer *a, struct wr_buf *out);
 void wr_mock_ollama_generate_whole(const struct wr_mock_answer *a, struct wr_buf *out);
 
-/* Common parts. The whole text of a choice; the whole reasoning; the whole arguments (JSON, unescaped). */
+/* Common parts. The whole text of a choice; the whole reasoning; the whole arguments (JSON,
+ * unescaped). */
 void wr_mock_answer_put_text(const struct wr_mock_answer *a, unsigned choice, struct wr_buf *out);
 void wr_mock_answer_put_thoughts(const struct wr_mock_answer *a, struct wr_buf *out);
 #define WR_MOCK_ARGUMENTS_BYTES 96
-struct wr_span wr_mock_answer_arguments(const struct wr_mock_answer *a, char room[static WR_MOCK_ARGUMENTS_BYTES]);
+struct wr_span wr_mock_answer_arguments(const struct wr_mock_answer *a,
+                                        char room[static WR_MOCK_ARGUMENTS_BYTES]);
 /* The model's name as a JSON string, the tool's name likewise. */
 void wr_mock_answer_put_model(const struct wr_mock_answer *a, struct wr_buf *out);
 void wr_mock_answer_put_tool(const struct wr_mock_answer *a, struct wr_buf *out);

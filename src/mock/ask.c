@@ -23,28 +23,29 @@ enum path {
 
 enum wr_err wr_mock_ask_compile(struct wr_json_prog *prog) {
   static const char *const paths[PATHS] = {
-      [PATH_MODEL] = "model",
-      [PATH_STREAM] = "stream",
-      [PATH_INCLUDE_USAGE] = "stream_options.include_usage",
-      [PATH_MAX_TOKENS] = "max_tokens",
-      [PATH_MAX_COMPLETION_TOKENS] = "max_completion_tokens",
-      [PATH_MAX_OUTPUT_TOKENS] = "max_output_tokens",
-      [PATH_NUM_PREDICT] = "options.num_predict",
-      [PATH_N] = "n",
-      [PATH_TOOL_FUNCTION] = "tools[0].function.name",
-      [PATH_TOOL] = "tools[0].name",
-      [PATH_CHOICE] = "tool_choice",
-      [PATH_CHOICE_TYPE] = "tool_choice.type",
-      [PATH_CHOICE_FUNCTION] = "tool_choice.function.name",
-      [PATH_CHOICE_NAME] = "tool_choice.name",
-      [PATH_THINKING] = "thinking.type",
-      [PATH_THINK] = "think",
-      [PATH_SUMMARY] = "reasoning.summary",
+    [PATH_MODEL] = "model",
+    [PATH_STREAM] = "stream",
+    [PATH_INCLUDE_USAGE] = "stream_options.include_usage",
+    [PATH_MAX_TOKENS] = "max_tokens",
+    [PATH_MAX_COMPLETION_TOKENS] = "max_completion_tokens",
+    [PATH_MAX_OUTPUT_TOKENS] = "max_output_tokens",
+    [PATH_NUM_PREDICT] = "options.num_predict",
+    [PATH_N] = "n",
+    [PATH_TOOL_FUNCTION] = "tools[0].function.name",
+    [PATH_TOOL] = "tools[0].name",
+    [PATH_CHOICE] = "tool_choice",
+    [PATH_CHOICE_TYPE] = "tool_choice.type",
+    [PATH_CHOICE_FUNCTION] = "tool_choice.function.name",
+    [PATH_CHOICE_NAME] = "tool_choice.name",
+    [PATH_THINKING] = "thinking.type",
+    [PATH_THINK] = "think",
+    [PATH_SUMMARY] = "reasoning.summary",
   };
   return wr_json_compile(prog, paths, PATHS);
 }
 
-static struct wr_span raw(const struct wr_json_stream *body, enum path path, enum wr_json_type type) {
+static struct wr_span raw(const struct wr_json_stream *body, enum path path,
+                          enum wr_json_type type) {
   if (wr_json_stream_value(body, path)->type != type) return wr_span_make(NULL, 0);
   return wr_json_stream_raw(body, path);
 }
@@ -65,8 +66,8 @@ static uint64_t number(const struct wr_json_stream *body, enum path path) {
 }
 
 /* The text of the first path that has one; false when it is too long for out. */
-static bool read_name(const struct wr_json_stream *body, const enum path *paths, size_t n, char *out,
-                      size_t out_bytes) {
+static bool read_name(const struct wr_json_stream *body, const enum path *paths, size_t n,
+                      char *out, size_t out_bytes) {
   out[0] = 0;
   for (size_t i = 0; i < n; i++) {
     if (wr_json_stream_value(body, paths[i])->type != WR_JSON_STRING) continue;
@@ -93,7 +94,8 @@ static uint64_t max_tokens(const struct wr_json_stream *body) {
   return 0;
 }
 
-/* "required" (OpenAI), {"type":"function"} (OpenAI), {"type":"any"} and {"type":"tool"} (Anthropic). */
+/* "required" (OpenAI), {"type":"function"} (OpenAI), {"type":"any"} and {"type":"tool"}
+ * (Anthropic). */
 static bool must_call(const struct wr_json_stream *body) {
   return is_text(body, PATH_CHOICE, "required") || is_text(body, PATH_CHOICE_TYPE, "function") ||
          is_text(body, PATH_CHOICE_TYPE, "any") || is_text(body, PATH_CHOICE_TYPE, "tool");
@@ -118,8 +120,8 @@ enum wr_err wr_mock_ask_read(const struct wr_json_stream *body, enum wr_mock_dia
   uint64_t n = dialect == WR_MOCK_CHAT ? number(body, PATH_N) : 0;
   out->choices = (uint8_t)(n < 1 ? 1 : n > WR_MOCK_CHOICES ? WR_MOCK_CHOICES : n);
   out->must_call = out->tool[0] != 0 && must_call(body);
-  out->thinking = is_text(body, PATH_THINKING, "enabled") || is_text(body, PATH_THINKING, "adaptive") ||
-                  is_true(body, PATH_THINK) ||
+  out->thinking = is_text(body, PATH_THINKING, "enabled") ||
+                  is_text(body, PATH_THINKING, "adaptive") || is_true(body, PATH_THINK) ||
                   wr_json_stream_value(body, PATH_SUMMARY)->type == WR_JSON_STRING;
   return WR_OK;
 }

@@ -25,8 +25,8 @@ static void exchange_done(struct wr_mock_client *c, bool whole) {
   if (x->streams) m->counters.open_streams--;
   if (x->streams && whole && !x->fired) m->counters.completed++;
   if (m->options.log)
-    (void)fprintf(stderr, "mock path=%s status=%u outcome=%s events=%u ms=%llu\n", x->path, x->status,
-                  outcome(c, whole), x->events,
+    (void)fprintf(stderr, "mock path=%s status=%u outcome=%s events=%u ms=%llu\n", x->path,
+                  x->status, outcome(c, whole), x->events,
                   (unsigned long long)(wr_loop_now_us(m->loop) - x->started_us) / 1000);
   wr_mock_exchange_free(x);
   c->exchange = NULL;
@@ -108,7 +108,8 @@ static void client_run(struct wr_task *task) {
   }
   if (wr_conn_state(c->conn) != WR_CONN_OPEN) return;
   enum wr_mock_turn turn = WR_MOCK_TURN_MORE;
-  for (c->budget = TURN_BUDGET; turn == WR_MOCK_TURN_MORE && c->budget > 0; c->budget -= c->budget > 0) {
+  for (c->budget = TURN_BUDGET; turn == WR_MOCK_TURN_MORE && c->budget > 0;
+       c->budget -= c->budget > 0) {
     turn = step(c);
     if (turn == WR_MOCK_TURN_GONE) return;
   }

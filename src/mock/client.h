@@ -1,11 +1,13 @@
 /* client.h: one connection of the stand-in server and the request that it carries.
  *
- * client.c runs the states, client_read.c takes requests in, client_reply.c answers them, client_stream.c writes streams
- * with their pace and faults, client_send.c puts bytes into the connection.
+ * client.c runs the states, client_read.c takes requests in, client_reply.c answers them,
+ * client_stream.c writes streams with their pace and faults, client_send.c puts bytes into the
+ * connection.
  *
- * A client belongs to the mock's list from accept until wr_mock_client_end. Its exchange lives from the head of a request to the
- * last byte of its answer, so an idle client is small. Nothing is written while bytes are pending: whoever produces asks
- * first. Private to mock. Loop thread only. */
+ * A client belongs to the mock's list from accept until wr_mock_client_end. Its exchange lives from
+ * the head of a request to the last byte of its answer, so an idle client is small. Nothing is
+ * written while bytes are pending: whoever produces asks first. Private to mock. Loop thread only.
+ */
 #ifndef WR_MOCK_CLIENT_H
 #define WR_MOCK_CLIENT_H
 
@@ -48,13 +50,18 @@ enum wr_mock_state {
   WR_MOCK_ACCEPTED, /* left alone for accept_delay_ms */
   WR_MOCK_HEAD,
   WR_MOCK_BODY,
-  WR_MOCK_DELAY,    /* the answer begins when the timer fires */
+  WR_MOCK_DELAY, /* the answer begins when the timer fires */
   WR_MOCK_STREAM,
-  WR_MOCK_FLUSH,    /* everything is produced; then what `after` says */
-  WR_MOCK_HOLD      /* until the client goes */
+  WR_MOCK_FLUSH, /* everything is produced; then what `after` says */
+  WR_MOCK_HOLD   /* until the client goes */
 };
 
-enum wr_mock_after { WR_MOCK_AFTER_KEEP, WR_MOCK_AFTER_CLOSE, WR_MOCK_AFTER_ABORT, WR_MOCK_AFTER_HOLD };
+enum wr_mock_after {
+  WR_MOCK_AFTER_KEEP,
+  WR_MOCK_AFTER_CLOSE,
+  WR_MOCK_AFTER_ABORT,
+  WR_MOCK_AFTER_HOLD
+};
 
 /* While a body is read. */
 struct wr_mock_intake {
@@ -74,40 +81,40 @@ struct wr_mock_exchange {
   const struct wr_mock_recording *replay; /* borrowed: the mock's; or NULL */
   uint64_t id;
   uint64_t started_us;
-  uint64_t due_us;      /* when the next token may leave */
-  uint32_t events;      /* written */
-  uint16_t refuse;      /* status to refuse with, or 0 */
-  uint16_t status;      /* answered */
-  bool keep;            /* the connection goes on after the answer */
-  bool head_only;       /* HEAD */
-  bool old;             /* HTTP/1.0: no chunks */
-  bool expects;         /* 100-continue is due */
+  uint64_t due_us; /* when the next token may leave */
+  uint32_t events; /* written */
+  uint16_t refuse; /* status to refuse with, or 0 */
+  uint16_t status; /* answered */
+  bool keep;       /* the connection goes on after the answer */
+  bool head_only;  /* HEAD */
+  bool old;        /* HTTP/1.0: no chunks */
+  bool expects;    /* 100-continue is due */
   bool has_origin;
-  bool delayed;         /* the delay before the head is over */
-  bool raw;             /* the body has no chunk framing */
-  bool streams;         /* counted as a stream */
-  bool fired;           /* the fault has happened */
+  bool delayed; /* the delay before the head is over */
+  bool raw;     /* the body has no chunk framing */
+  bool streams; /* counted as a stream */
+  bool fired;   /* the fault has happened */
   bool head_sent;
-  char path[48];        /* for the log; cut off */
-  char why[128];        /* of refuse */
+  char path[48]; /* for the log; cut off */
+  char why[128]; /* of refuse */
 };
 
 struct wr_mock_client {
   uint32_t magic;
-  uint8_t state; /* enum wr_mock_state */
-  uint8_t after; /* enum wr_mock_after */
-  bool on_timer; /* a stream waits for the clock, not for its reader */
+  uint8_t state;       /* enum wr_mock_state */
+  uint8_t after;       /* enum wr_mock_after */
+  bool on_timer;       /* a stream waits for the clock, not for its reader */
   uint32_t budget;     /* writes that this turn may still do */
   uint32_t split_left; /* bytes that leave one a write (split-head) */
   struct wr_list link;
   struct wr_task task;
   struct wr_timer timer;
-  struct wr_mock *mock;               /* borrowed: outlives its clients */
-  struct wr_conn *conn;               /* owned */
-  struct wr_mock_exchange *exchange;  /* owned; or NULL between requests */
-  char *pending;                      /* owned: bytes that wait for room; or NULL */
+  struct wr_mock *mock;              /* borrowed: outlives its clients */
+  struct wr_conn *conn;              /* owned */
+  struct wr_mock_exchange *exchange; /* owned; or NULL between requests */
+  char *pending;                     /* owned: bytes that wait for room; or NULL */
   size_t pending_off, pending_len;
-  char *head;                         /* owned: a head that came in pieces; or NULL */
+  char *head; /* owned: a head that came in pieces; or NULL */
   size_t head_len;
   size_t head_resume;
 };
@@ -152,12 +159,14 @@ enum wr_mock_turn wr_mock_client_stream(struct wr_mock_client *c);
 /* Begins the stream: the head, and the state in which the rest follows. */
 enum wr_mock_turn wr_mock_client_stream_begin(struct wr_mock_client *c);
 
-/* client_send.c: sends what it can; the rest becomes pending. bytes may be the mock's scratch. False: the connection failed or
- * memory is short; the caller ends the client. Nothing may be pending. */
+/* client_send.c: sends what it can; the rest becomes pending. bytes may be the mock's scratch.
+ * False: the connection failed or memory is short; the caller ends the client. Nothing may be
+ * pending. */
 WR_MUST_USE bool wr_mock_client_send(struct wr_mock_client *c, struct wr_span bytes);
 /* Goes on with what is pending; true when nothing is left. *ok as above. */
 WR_MUST_USE bool wr_mock_client_drain(struct wr_mock_client *c, bool *ok);
-/* Makes the scratch at least twice as large, keeping what it holds; false: it may not grow further. */
+/* Makes the scratch at least twice as large, keeping what it holds; false: it may not grow further.
+ */
 WR_MUST_USE bool wr_mock_scratch_grow(struct wr_mock *mock);
 
 #endif

@@ -40,7 +40,8 @@ static bool has_key(const struct wr_mock *m, const char *base) {
 }
 
 /* The options as the headers x-mock-* of this request change them. */
-static void read_knobs(struct wr_mock *m, struct wr_mock_exchange *x, const char *base, bool *own_fault) {
+static void read_knobs(struct wr_mock *m, struct wr_mock_exchange *x, const char *base,
+                       bool *own_fault) {
   struct wr_span prefix = WR_SPAN("x-mock-");
   struct wr_mock_options options = m->options;
   char why[128];
@@ -51,7 +52,8 @@ static void read_knobs(struct wr_mock *m, struct wr_mock_exchange *x, const char
     if (name.len <= prefix.len || !wr_span_ieq(wr_span_sub(name, 0, prefix.len), prefix)) continue;
     struct wr_span key = wr_span_sub(name, prefix.len, name.len - prefix.len);
     if (wr_span_ieq(key, WR_SPAN("replay"))) {
-      if (wr_mock_recordings_open_in(&m->recordings, m->options.replay_dir, value, &x->replay) != WR_OK)
+      if (wr_mock_recordings_open_in(&m->recordings, m->options.replay_dir, value, &x->replay) !=
+          WR_OK)
         refuse(x, 400, "x-mock-replay: there is no such recording in --replay-dir");
       continue;
     }
@@ -62,7 +64,8 @@ static void read_knobs(struct wr_mock *m, struct wr_mock_exchange *x, const char
   x->knobs = options.knobs;
 }
 
-/* Does this request meet the fault of the options? One that its own header names it always meets. */
+/* Does this request meet the fault of the options? One that its own header names it always meets.
+ */
 static void choose_fault(struct wr_mock *m, struct wr_mock_exchange *x, bool own_fault) {
   const struct wr_mock_options *o = &m->options;
   if (x->knobs.fault.kind == WR_MOCK_FAULT_NONE) return;
@@ -92,7 +95,8 @@ static struct wr_mock_exchange *exchange_new(struct wr_mock *m) {
   return x;
 }
 
-/* A head that can't be read is answered, and then the connection ends: nothing behind it is in step. */
+/* A head that can't be read is answered, and then the connection ends: nothing behind it is in
+ * step. */
 static enum wr_mock_turn bad_head(struct wr_mock_client *c, enum wr_err err) {
   struct wr_mock_exchange *x = exchange_new(c->mock);
   if (x == NULL) {
@@ -214,7 +218,8 @@ enum wr_mock_turn wr_mock_client_read_head(struct wr_mock_client *c) {
     drop_head(c);
     return bad_head(c, err);
   }
-  /* The bytes live on in the gathered copy or in this reference while the exchange looks at them. */
+  /* The bytes live on in the gathered copy or in this reference while the exchange looks at them.
+   */
   struct wr_view hold = wr_view_keep(&view);
   bool ok = give_rest(c, &view, off + len - before);
   enum wr_mock_turn turn = WR_MOCK_TURN_GONE;
@@ -245,7 +250,8 @@ static bool keep_body(struct wr_mock_intake *in, struct wr_span data) {
   return true;
 }
 
-/* Looks at the data of a body; a malformed document is read to its end all the same, and then refused. */
+/* Looks at the data of a body; a malformed document is read to its end all the same, and then
+ * refused. */
 static void take_data(struct wr_mock_exchange *x, struct wr_span data) {
   struct wr_mock_intake *in = x->intake;
   if (data.len == 0 || !wants_json(x)) return;

@@ -1,4 +1,5 @@
-/* Begins the answer to a request that has been read: an error, a list, a whole answer, or a stream. */
+/* Begins the answer to a request that has been read: an error, a list, a whole answer, or a stream.
+ */
 #include <stdio.h>
 #include <time.h>
 
@@ -34,7 +35,8 @@ static void read_ask(struct wr_mock_exchange *x) {
   struct wr_mock_intake *in = x->intake;
   struct wr_mock_ask ask;
   bool answers = x->route.place == WR_MOCK_AT_ANSWER;
-  if (!answers && x->route.place != WR_MOCK_AT_EMBEDDINGS && x->route.place != WR_MOCK_AT_COUNT) return;
+  if (!answers && x->route.place != WR_MOCK_AT_EMBEDDINGS && x->route.place != WR_MOCK_AT_COUNT)
+    return;
   if (in->json_err == WR_OK) in->json_err = wr_json_stream_finish(&in->json);
   if (in->json_err != WR_OK) {
     refuse(x, 400, "we could not parse the JSON body of your request");
@@ -43,8 +45,9 @@ static void read_ask(struct wr_mock_exchange *x) {
   if (wr_mock_ask_read(&in->json, x->route.dialect, in->body.total, &ask) != WR_OK)
     refuse(x, 400, "model: the name is too long");
   else if (ask.model[0] == 0)
-    refuse(x, 400, x->route.dialect == WR_MOCK_MESSAGES ? "model: Field required"
-                                                        : "you must provide a model parameter");
+    refuse(x, 400,
+           x->route.dialect == WR_MOCK_MESSAGES ? "model: Field required"
+                                                : "you must provide a model parameter");
   if (x->route.place == WR_MOCK_AT_EMBEDDINGS && x->refuse == 0) {
     const char *why = wr_mock_embeddings_check(x);
     if (why != NULL) refuse(x, 400, why);
@@ -150,7 +153,8 @@ static size_t put_chunk_head(const struct shape *s, char *out) {
     memcpy(out, "zz\r\n", 4);
     return 4;
   }
-  if (s->says == WR_MOCK_SAYS_BOTH && s->sent_bytes > 0) return wr_http1_chunk_head(out, s->sent_bytes);
+  if (s->says == WR_MOCK_SAYS_BOTH && s->sent_bytes > 0)
+    return wr_http1_chunk_head(out, s->sent_bytes);
   return 0;
 }
 

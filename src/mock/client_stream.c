@@ -14,7 +14,8 @@ static enum wr_mock_turn gone(struct wr_mock_client *c) {
 }
 
 static bool is_sse(const struct wr_mock_exchange *x) {
-  return x->answer.ask.dialect != WR_MOCK_OLLAMA_CHAT && x->answer.ask.dialect != WR_MOCK_OLLAMA_GENERATE;
+  return x->answer.ask.dialect != WR_MOCK_OLLAMA_CHAT &&
+         x->answer.ask.dialect != WR_MOCK_OLLAMA_GENERATE;
 }
 
 enum wr_mock_turn wr_mock_client_stream_begin(struct wr_mock_client *c) {
@@ -183,7 +184,8 @@ static enum wr_mock_turn fault_payload(struct wr_mock_client *c, bool error) {
     name = wr_mock_trouble_event(c->exchange->route.dialect, c->exchange->events, &text);
     payload = wr_buf_span(&text);
   } else {
-    /* Under the name of the event that it stands before: clients skip names that they don't know. */
+    /* Under the name of the event that it stands before: clients skip names that they don't know.
+     */
     struct wr_mock_event next = { 0 };
     if (wr_mock_answer_peek(&c->exchange->answer, &next) == WR_OK) name = next.name;
   }

@@ -76,7 +76,8 @@ static void put_call(const struct wr_mock_answer *a, struct wr_buf *out) {
   wr_mock_answer_put_tool(a, out);
 }
 
-static void put_call_begin(const struct wr_mock_answer *a, struct wr_span piece, struct wr_buf *out) {
+static void put_call_begin(const struct wr_mock_answer *a, struct wr_span piece,
+                           struct wr_buf *out) {
   (void)piece;
   open_delta(a, out);
   wr_buf_put(out, WR_SPAN("\"tool_calls\":[{\"index\":0,"));
@@ -85,7 +86,8 @@ static void put_call_begin(const struct wr_mock_answer *a, struct wr_span piece,
   close_delta(a, NULL, out);
 }
 
-static void put_call_argument(const struct wr_mock_answer *a, struct wr_span piece, struct wr_buf *out) {
+static void put_call_argument(const struct wr_mock_answer *a, struct wr_span piece,
+                              struct wr_buf *out) {
   open_delta(a, out);
   wr_buf_put(out, WR_SPAN("\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":"));
   wr_buf_json_string(out, piece);
@@ -99,7 +101,8 @@ static void put_finish(const struct wr_mock_answer *a, struct wr_span piece, str
   close_delta(a, finish_reason(a), out);
 }
 
-static void put_usage_chunk(const struct wr_mock_answer *a, struct wr_span piece, struct wr_buf *out) {
+static void put_usage_chunk(const struct wr_mock_answer *a, struct wr_span piece,
+                            struct wr_buf *out) {
   (void)piece;
   open_object(a, "chat.completion.chunk", out);
   wr_buf_put(out, WR_SPAN(",\"choices\":[],\"usage\":"));
@@ -114,15 +117,15 @@ static void put_done(const struct wr_mock_answer *a, struct wr_span piece, struc
 }
 
 const struct wr_mock_step wr_mock_chat_steps[] = {
-    { put_role, NULL, WR_MOCK_ONCE, WR_MOCK_ALWAYS, true, false },
-    { put_thought, NULL, WR_MOCK_EACH_THOUGHT, WR_MOCK_IF_THOUGHT, false, false },
-    { put_token, NULL, WR_MOCK_EACH_TOKEN, WR_MOCK_IF_TEXT, true, false },
-    { put_call_begin, NULL, WR_MOCK_ONCE, WR_MOCK_IF_TOOL, true, false },
-    { put_call_argument, NULL, WR_MOCK_EACH_ARGUMENT, WR_MOCK_IF_TOOL, true, false },
-    { put_finish, NULL, WR_MOCK_ONCE, WR_MOCK_ALWAYS, true, false },
-    { put_usage_chunk, NULL, WR_MOCK_ONCE, WR_MOCK_IF_USAGE, false, false },
-    { put_done, NULL, WR_MOCK_ONCE, WR_MOCK_ALWAYS, false, true },
-    { NULL, NULL, 0, 0, false, false },
+  { put_role, NULL, WR_MOCK_ONCE, WR_MOCK_ALWAYS, true, false },
+  { put_thought, NULL, WR_MOCK_EACH_THOUGHT, WR_MOCK_IF_THOUGHT, false, false },
+  { put_token, NULL, WR_MOCK_EACH_TOKEN, WR_MOCK_IF_TEXT, true, false },
+  { put_call_begin, NULL, WR_MOCK_ONCE, WR_MOCK_IF_TOOL, true, false },
+  { put_call_argument, NULL, WR_MOCK_EACH_ARGUMENT, WR_MOCK_IF_TOOL, true, false },
+  { put_finish, NULL, WR_MOCK_ONCE, WR_MOCK_ALWAYS, true, false },
+  { put_usage_chunk, NULL, WR_MOCK_ONCE, WR_MOCK_IF_USAGE, false, false },
+  { put_done, NULL, WR_MOCK_ONCE, WR_MOCK_ALWAYS, false, true },
+  { NULL, NULL, 0, 0, false, false },
 };
 
 static void put_message(const struct wr_mock_answer *a, unsigned choice, struct wr_buf *out) {

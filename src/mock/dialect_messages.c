@@ -1,7 +1,8 @@
 /* Anthropic's Messages API. */
 #include "mock/answer.h"
 
-#define PUT(name) static void name(const struct wr_mock_answer *a, struct wr_span piece, struct wr_buf *out)
+#define PUT(name) \
+  static void name(const struct wr_mock_answer *a, struct wr_span piece, struct wr_buf *out)
 
 static unsigned block_index(const struct wr_mock_answer *a) { return a->reasoning > 0 ? 1 : 0; }
 
@@ -23,15 +24,16 @@ static void open_message(const struct wr_mock_answer *a, struct wr_buf *out) {
   wr_mock_answer_put_model(a, out);
 }
 
-static void close_message(const struct wr_mock_answer *a, const char *reason, uint64_t output_tokens,
-                          struct wr_buf *out) {
+static void close_message(const struct wr_mock_answer *a, const char *reason,
+                          uint64_t output_tokens, struct wr_buf *out) {
   const char *quote = reason != NULL ? "\"" : "";
   wr_buf_printf(out,
                 ",\"stop_reason\":%s%s%s,\"stop_sequence\":null,\"usage\":{\"input_tokens\":%llu,"
                 "\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,"
                 "\"output_tokens\":%llu,\"service_tier\":\"standard\"}}",
                 quote, reason != NULL ? reason : "null", quote,
-                (unsigned long long)wr_mock_answer_prompt_tokens(a), (unsigned long long)output_tokens);
+                (unsigned long long)wr_mock_answer_prompt_tokens(a),
+                (unsigned long long)output_tokens);
 }
 
 static void put_tool_id(const struct wr_mock_answer *a, struct wr_buf *out) {
@@ -88,7 +90,8 @@ PUT(put_text_start) {
 
 PUT(put_tool_start) {
   (void)piece;
-  wr_buf_printf(out, "{\"type\":\"content_block_start\",\"index\":%u,\"content_block\":", block_index(a));
+  wr_buf_printf(
+      out, "{\"type\":\"content_block_start\",\"index\":%u,\"content_block\":", block_index(a));
   wr_buf_put(out, WR_SPAN("{\"type\":\"tool_use\",\"id\":"));
   put_tool_id(a, out);
   wr_buf_put(out, WR_SPAN(",\"name\":"));
@@ -127,12 +130,13 @@ PUT(put_stop) {
 
 PUT(put_message_delta) {
   (void)piece;
-  wr_buf_printf(out,
-                "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%s\",\"stop_sequence\":null},"
-                "\"usage\":{\"input_tokens\":%llu,\"cache_creation_input_tokens\":0,"
-                "\"cache_read_input_tokens\":0,\"output_tokens\":%llu}}",
-                stop_reason(a), (unsigned long long)wr_mock_answer_prompt_tokens(a),
-                (unsigned long long)wr_mock_answer_output_tokens(a));
+  wr_buf_printf(
+      out,
+      "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%s\",\"stop_sequence\":null},"
+      "\"usage\":{\"input_tokens\":%llu,\"cache_creation_input_tokens\":0,"
+      "\"cache_read_input_tokens\":0,\"output_tokens\":%llu}}",
+      stop_reason(a), (unsigned long long)wr_mock_answer_prompt_tokens(a),
+      (unsigned long long)wr_mock_answer_output_tokens(a));
 }
 
 PUT(put_message_stop) {
@@ -141,23 +145,26 @@ PUT(put_message_stop) {
   wr_buf_put(out, WR_SPAN("{\"type\":\"message_stop\"}"));
 }
 
-#define ONCE(put, name, when) { put, name, WR_MOCK_ONCE, when, false, false }
+#define ONCE(put, name, when) \
+  { put, name, WR_MOCK_ONCE, when, false, false }
 
 const struct wr_mock_step wr_mock_messages_steps[] = {
-    ONCE(put_start, "message_start", WR_MOCK_ALWAYS),
-    ONCE(put_thinking_start, "content_block_start", WR_MOCK_IF_THOUGHT),
-    { put_thinking_delta, "content_block_delta", WR_MOCK_EACH_THOUGHT, WR_MOCK_IF_THOUGHT, false, false },
-    ONCE(put_signature_delta, "content_block_delta", WR_MOCK_IF_THOUGHT),
-    ONCE(put_thinking_stop, "content_block_stop", WR_MOCK_IF_THOUGHT),
-    ONCE(put_text_start, "content_block_start", WR_MOCK_IF_TEXT),
-    ONCE(put_tool_start, "content_block_start", WR_MOCK_IF_TOOL),
-    ONCE(put_ping, "ping", WR_MOCK_ALWAYS),
-    { put_text_delta, "content_block_delta", WR_MOCK_EACH_TOKEN, WR_MOCK_IF_TEXT, false, false },
-    { put_argument_delta, "content_block_delta", WR_MOCK_EACH_ARGUMENT, WR_MOCK_IF_TOOL, false, false },
-    ONCE(put_stop, "content_block_stop", WR_MOCK_ALWAYS),
-    ONCE(put_message_delta, "message_delta", WR_MOCK_ALWAYS),
-    { put_message_stop, "message_stop", WR_MOCK_ONCE, WR_MOCK_ALWAYS, false, true },
-    { NULL, NULL, 0, 0, false, false },
+  ONCE(put_start, "message_start", WR_MOCK_ALWAYS),
+  ONCE(put_thinking_start, "content_block_start", WR_MOCK_IF_THOUGHT),
+  { put_thinking_delta, "content_block_delta", WR_MOCK_EACH_THOUGHT, WR_MOCK_IF_THOUGHT, false,
+    false },
+  ONCE(put_signature_delta, "content_block_delta", WR_MOCK_IF_THOUGHT),
+  ONCE(put_thinking_stop, "content_block_stop", WR_MOCK_IF_THOUGHT),
+  ONCE(put_text_start, "content_block_start", WR_MOCK_IF_TEXT),
+  ONCE(put_tool_start, "content_block_start", WR_MOCK_IF_TOOL),
+  ONCE(put_ping, "ping", WR_MOCK_ALWAYS),
+  { put_text_delta, "content_block_delta", WR_MOCK_EACH_TOKEN, WR_MOCK_IF_TEXT, false, false },
+  { put_argument_delta, "content_block_delta", WR_MOCK_EACH_ARGUMENT, WR_MOCK_IF_TOOL, false,
+    false },
+  ONCE(put_stop, "content_block_stop", WR_MOCK_ALWAYS),
+  ONCE(put_message_delta, "message_delta", WR_MOCK_ALWAYS),
+  { put_message_stop, "message_stop", WR_MOCK_ONCE, WR_MOCK_ALWAYS, false, true },
+  { NULL, NULL, 0, 0, false, false },
 };
 
 void wr_mock_messages_whole(const struct wr_mock_answer *a, struct wr_buf *out) {

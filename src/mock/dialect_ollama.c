@@ -3,13 +3,15 @@
 
 #include "mock/answer.h"
 
-#define PUT(name) static void name(const struct wr_mock_answer *a, struct wr_span piece, struct wr_buf *out)
+#define PUT(name) \
+  static void name(const struct wr_mock_answer *a, struct wr_span piece, struct wr_buf *out)
 
 static void open_line(const struct wr_mock_answer *a, struct wr_buf *out) {
   char stamp[32] = "1970-01-01T00:00:00Z";
   struct tm parts;
   time_t when = (time_t)a->created_s;
-  if (gmtime_r(&when, &parts) != NULL) (void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  if (gmtime_r(&when, &parts) != NULL)
+    (void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &parts);
   wr_buf_put(out, WR_SPAN("{\"model\":"));
   wr_mock_answer_put_model(a, out);
   wr_buf_printf(out, ",\"created_at\":\"%s\"", stamp);
@@ -18,12 +20,13 @@ static void open_line(const struct wr_mock_answer *a, struct wr_buf *out) {
 /* Durations are what a machine of 50 tokens a second would need: the same for the same request. */
 static void close_last(const struct wr_mock_answer *a, struct wr_buf *out) {
   unsigned long long in = wr_mock_answer_prompt_tokens(a), made = wr_mock_answer_output_tokens(a);
-  wr_buf_printf(out,
-                ",\"done_reason\":\"%s\",\"done\":true,\"total_duration\":%llu,\"load_duration\":1000000,"
-                "\"prompt_eval_count\":%llu,\"prompt_eval_duration\":%llu,\"eval_count\":%llu,"
-                "\"eval_duration\":%llu}",
-                a->limited ? "length" : "stop", 1000000 + in * 1000000 + made * 20000000, in, in * 1000000,
-                made, made * 20000000);
+  wr_buf_printf(
+      out,
+      ",\"done_reason\":\"%s\",\"done\":true,\"total_duration\":%llu,\"load_duration\":1000000,"
+      "\"prompt_eval_count\":%llu,\"prompt_eval_duration\":%llu,\"eval_count\":%llu,"
+      "\"eval_duration\":%llu}",
+      a->limited ? "length" : "stop", 1000000 + in * 1000000 + made * 20000000, in, in * 1000000,
+      made, made * 20000000);
 }
 
 static void put_call(const struct wr_mock_answer *a, struct wr_buf *out) {
@@ -86,19 +89,19 @@ PUT(put_generate_last) {
 }
 
 const struct wr_mock_step wr_mock_ollama_chat_steps[] = {
-    { put_chat_thought, NULL, WR_MOCK_EACH_THOUGHT, WR_MOCK_IF_THOUGHT, false, false },
-    { put_chat_token, NULL, WR_MOCK_EACH_TOKEN, WR_MOCK_IF_TEXT, false, false },
-    { put_chat_call, NULL, WR_MOCK_ONCE, WR_MOCK_IF_TOOL, false, false },
-    { put_chat_last, NULL, WR_MOCK_ONCE, WR_MOCK_ALWAYS, false, true },
-    { NULL, NULL, 0, 0, false, false },
+  { put_chat_thought, NULL, WR_MOCK_EACH_THOUGHT, WR_MOCK_IF_THOUGHT, false, false },
+  { put_chat_token, NULL, WR_MOCK_EACH_TOKEN, WR_MOCK_IF_TEXT, false, false },
+  { put_chat_call, NULL, WR_MOCK_ONCE, WR_MOCK_IF_TOOL, false, false },
+  { put_chat_last, NULL, WR_MOCK_ONCE, WR_MOCK_ALWAYS, false, true },
+  { NULL, NULL, 0, 0, false, false },
 };
 
 /* Generate knows no tools. */
 const struct wr_mock_step wr_mock_ollama_generate_steps[] = {
-    { put_generate_thought, NULL, WR_MOCK_EACH_THOUGHT, WR_MOCK_IF_THOUGHT, false, false },
-    { put_generate_token, NULL, WR_MOCK_EACH_TOKEN, WR_MOCK_ALWAYS, false, false },
-    { put_generate_last, NULL, WR_MOCK_ONCE, WR_MOCK_ALWAYS, false, true },
-    { NULL, NULL, 0, 0, false, false },
+  { put_generate_thought, NULL, WR_MOCK_EACH_THOUGHT, WR_MOCK_IF_THOUGHT, false, false },
+  { put_generate_token, NULL, WR_MOCK_EACH_TOKEN, WR_MOCK_ALWAYS, false, false },
+  { put_generate_last, NULL, WR_MOCK_ONCE, WR_MOCK_ALWAYS, false, true },
+  { NULL, NULL, 0, 0, false, false },
 };
 
 void wr_mock_ollama_chat_whole(const struct wr_mock_answer *a, struct wr_buf *out) {

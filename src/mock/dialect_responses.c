@@ -16,12 +16,14 @@ static unsigned output_index(const struct wr_mock_answer *a, enum item item) {
 }
 
 static void put_text_part(const struct wr_mock_answer *a, enum status status, struct wr_buf *out) {
-  wr_buf_put(out, WR_SPAN("{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[],\"text\":\""));
+  wr_buf_put(out,
+             WR_SPAN("{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[],\"text\":\""));
   if (status == STATUS_ENDED) wr_mock_answer_put_text(a, 0, out);
   wr_buf_put(out, WR_SPAN("\"}"));
 }
 
-static void put_summary_part(const struct wr_mock_answer *a, enum status status, struct wr_buf *out) {
+static void put_summary_part(const struct wr_mock_answer *a, enum status status,
+                             struct wr_buf *out) {
   wr_buf_put(out, WR_SPAN("{\"type\":\"summary_text\",\"text\":\""));
   if (status == STATUS_ENDED) wr_mock_answer_put_thoughts(a, out);
   wr_buf_put(out, WR_SPAN("\"}"));
@@ -127,13 +129,15 @@ static void put_response_event(const struct wr_mock_answer *a, const char *type,
 
 static void put_item_event(const struct wr_mock_answer *a, enum item item, enum status status,
                            struct wr_buf *out) {
-  open_event(a, status == STATUS_ENDED ? "response.output_item.done" : "response.output_item.added", out);
+  open_event(a, status == STATUS_ENDED ? "response.output_item.done" : "response.output_item.added",
+             out);
   wr_buf_printf(out, ",\"output_index\":%u,\"item\":", output_index(a, item));
   put_item(a, item, status, out);
   wr_buf_char(out, '}');
 }
 
-#define PUT(name) static void name(const struct wr_mock_answer *a, struct wr_span piece, struct wr_buf *out)
+#define PUT(name) \
+  static void name(const struct wr_mock_answer *a, struct wr_span piece, struct wr_buf *out)
 
 PUT(put_created) {
   (void)piece;
@@ -145,7 +149,8 @@ PUT(put_in_progress) {
 }
 PUT(put_completed) {
   (void)piece;
-  put_response_event(a, a->limited ? "response.incomplete" : "response.completed", STATUS_ENDED, out);
+  put_response_event(a, a->limited ? "response.incomplete" : "response.completed", STATUS_ENDED,
+                     out);
 }
 PUT(put_reasoning_added) {
   (void)piece;
@@ -245,33 +250,35 @@ PUT(put_arguments_done) {
   wr_buf_char(out, '}');
 }
 
-#define ONCE(put, name, when) { put, name, WR_MOCK_ONCE, when, false, false }
+#define ONCE(put, name, when) \
+  { put, name, WR_MOCK_ONCE, when, false, false }
 
 /* The names are those in the payloads. */
 const struct wr_mock_step wr_mock_responses_steps[] = {
-    ONCE(put_created, "response.created", WR_MOCK_ALWAYS),
-    ONCE(put_in_progress, "response.in_progress", WR_MOCK_ALWAYS),
-    ONCE(put_reasoning_added, "response.output_item.added", WR_MOCK_IF_THOUGHT),
-    ONCE(put_summary_added, "response.reasoning_summary_part.added", WR_MOCK_IF_THOUGHT),
-    { put_summary_delta, "response.reasoning_summary_text.delta", WR_MOCK_EACH_THOUGHT,
-      WR_MOCK_IF_THOUGHT, false, false },
-    ONCE(put_summary_text_done, "response.reasoning_summary_text.done", WR_MOCK_IF_THOUGHT),
-    ONCE(put_summary_done, "response.reasoning_summary_part.done", WR_MOCK_IF_THOUGHT),
-    ONCE(put_reasoning_done, "response.output_item.done", WR_MOCK_IF_THOUGHT),
-    ONCE(put_message_added, "response.output_item.added", WR_MOCK_IF_TEXT),
-    ONCE(put_part_added, "response.content_part.added", WR_MOCK_IF_TEXT),
-    { put_text_delta, "response.output_text.delta", WR_MOCK_EACH_TOKEN, WR_MOCK_IF_TEXT, false, false },
-    ONCE(put_text_done, "response.output_text.done", WR_MOCK_IF_TEXT),
-    ONCE(put_part_done, "response.content_part.done", WR_MOCK_IF_TEXT),
-    ONCE(put_message_done, "response.output_item.done", WR_MOCK_IF_TEXT),
-    ONCE(put_call_added, "response.output_item.added", WR_MOCK_IF_TOOL),
-    { put_argument_delta, "response.function_call_arguments.delta", WR_MOCK_EACH_ARGUMENT,
-      WR_MOCK_IF_TOOL, false, false },
-    ONCE(put_arguments_done, "response.function_call_arguments.done", WR_MOCK_IF_TOOL),
-    ONCE(put_call_done, "response.output_item.done", WR_MOCK_IF_TOOL),
-    { put_completed, "response.completed", WR_MOCK_ONCE, WR_MOCK_IF_WHOLE, false, true },
-    { put_completed, "response.incomplete", WR_MOCK_ONCE, WR_MOCK_IF_LIMITED, false, true },
-    { NULL, NULL, 0, 0, false, false },
+  ONCE(put_created, "response.created", WR_MOCK_ALWAYS),
+  ONCE(put_in_progress, "response.in_progress", WR_MOCK_ALWAYS),
+  ONCE(put_reasoning_added, "response.output_item.added", WR_MOCK_IF_THOUGHT),
+  ONCE(put_summary_added, "response.reasoning_summary_part.added", WR_MOCK_IF_THOUGHT),
+  { put_summary_delta, "response.reasoning_summary_text.delta", WR_MOCK_EACH_THOUGHT,
+    WR_MOCK_IF_THOUGHT, false, false },
+  ONCE(put_summary_text_done, "response.reasoning_summary_text.done", WR_MOCK_IF_THOUGHT),
+  ONCE(put_summary_done, "response.reasoning_summary_part.done", WR_MOCK_IF_THOUGHT),
+  ONCE(put_reasoning_done, "response.output_item.done", WR_MOCK_IF_THOUGHT),
+  ONCE(put_message_added, "response.output_item.added", WR_MOCK_IF_TEXT),
+  ONCE(put_part_added, "response.content_part.added", WR_MOCK_IF_TEXT),
+  { put_text_delta, "response.output_text.delta", WR_MOCK_EACH_TOKEN, WR_MOCK_IF_TEXT, false,
+    false },
+  ONCE(put_text_done, "response.output_text.done", WR_MOCK_IF_TEXT),
+  ONCE(put_part_done, "response.content_part.done", WR_MOCK_IF_TEXT),
+  ONCE(put_message_done, "response.output_item.done", WR_MOCK_IF_TEXT),
+  ONCE(put_call_added, "response.output_item.added", WR_MOCK_IF_TOOL),
+  { put_argument_delta, "response.function_call_arguments.delta", WR_MOCK_EACH_ARGUMENT,
+    WR_MOCK_IF_TOOL, false, false },
+  ONCE(put_arguments_done, "response.function_call_arguments.done", WR_MOCK_IF_TOOL),
+  ONCE(put_call_done, "response.output_item.done", WR_MOCK_IF_TOOL),
+  { put_completed, "response.completed", WR_MOCK_ONCE, WR_MOCK_IF_WHOLE, false, true },
+  { put_completed, "response.incomplete", WR_MOCK_ONCE, WR_MOCK_IF_LIMITED, false, true },
+  { NULL, NULL, 0, 0, false, false },
 };
 
 void wr_mock_responses_whole(const struct wr_mock_answer *a, struct wr_buf *out) {

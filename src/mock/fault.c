@@ -13,7 +13,7 @@ struct fault_row {
 
 static const struct fault_row rows[WR_MOCK_FAULTS] = {
 #define X(id, name, mark, min, max, normal, help) { name, help, min, max, normal, mark },
-    WR_MOCK_FAULT_LIST(X)
+  WR_MOCK_FAULT_LIST(X)
 #undef X
 };
 
@@ -49,14 +49,17 @@ enum wr_err wr_mock_fault_parse(struct wr_span text, struct wr_mock_fault *out, 
       if (row->mark == 0)
         return refuse(WR_E_TEXT_SYNTAX, why, why_bytes, "this fault takes no number");
       enum wr_err err = wr_text_u64(number, row->max, &n);
-      if (err != WR_OK) return refuse(err, why, why_bytes, "the fault's number is not in its range");
-      if (n < row->min) return refuse(WR_E_TEXT_RANGE, why, why_bytes, "the fault's number is too small");
+      if (err != WR_OK)
+        return refuse(err, why, why_bytes, "the fault's number is not in its range");
+      if (n < row->min)
+        return refuse(WR_E_TEXT_RANGE, why, why_bytes, "the fault's number is too small");
     }
     out->kind = (uint8_t)kind;
     out->n = (uint32_t)n;
     return WR_OK;
   }
-  return refuse(WR_E_TEXT_SYNTAX, why, why_bytes, "no fault has this name; see --help for those there are");
+  return refuse(WR_E_TEXT_SYNTAX, why, why_bytes,
+                "no fault has this name; see --help for those there are");
 }
 
 const char *wr_mock_fault_name(enum wr_mock_fault_kind kind) { return rows[kind].name; }

@@ -22,8 +22,8 @@ static enum wr_err start(struct wr_mock *m, char *why, size_t why_bytes) {
   return WR_E_CONFIG;
 }
 
-enum wr_err wr_mock_new(struct wr_loop *loop, const struct wr_mock_options *options, struct wr_mock **out,
-                        char *why, size_t why_bytes) {
+enum wr_err wr_mock_new(struct wr_loop *loop, const struct wr_mock_options *options,
+                        struct wr_mock **out, char *why, size_t why_bytes) {
   if (why_bytes > 0) why[0] = 0;
   struct wr_mock *m = wr_heap_zalloc(WR_HEAP_MOCK, sizeof *m);
   if (m == NULL) return WR_E_NOMEM;
@@ -58,4 +58,6 @@ void wr_mock_accept(void *mock, struct wr_conn *take_conn) {
   wr_mock_client_accept(m, take_conn);
 }
 
-const struct wr_mock_counters *wr_mock_counters(const struct wr_mock *mock) { return &mock->counters; }
+const struct wr_mock_counters *wr_mock_counters(const struct wr_mock *mock) {
+  return &mock->counters;
+}

@@ -5,7 +5,16 @@
 #include "base/text.h"
 #include "mock/mock.h"
 
-enum option_kind { KIND_U32, KIND_U64, KIND_BOOL, KIND_SHARE, KIND_STR, KIND_FAULT, KIND_LINE_END, KIND_FRAMING };
+enum option_kind {
+  KIND_U32,
+  KIND_U64,
+  KIND_BOOL,
+  KIND_SHARE,
+  KIND_STR,
+  KIND_FAULT,
+  KIND_LINE_END,
+  KIND_FRAMING
+};
 
 struct option {
   const char *name;  /* static */
@@ -21,43 +30,43 @@ struct option {
 #define AT(field) offsetof(struct wr_mock_options, field)
 
 static const struct option table[] = {
-    { "tokens", NULL, "N", "length of an answer (64)", AT(knobs.tokens), 0, 1000000, KIND_U32, true },
-    { "rate", NULL, "N", "tokens a second; 0: as fast as they are read (0)", AT(knobs.rate), 0,
-      1000000, KIND_U32, true },
-    { "first-token-ms", "ttft", "MS", "pause before the first token (0)", AT(knobs.first_token_ms),
-      0, 3600000, KIND_U32, true },
-    { "jitter", NULL, "SHARE", "how much the pauses differ, 0 to 1 (0)", AT(knobs.jitter_permille),
-      0, 1000, KIND_SHARE, true },
-    { "write-bytes", "write", "N", "writes of N bytes, so that events split anywhere; 0: whole (0)",
-      AT(knobs.write_bytes), 0, 65536, KIND_U32, true },
-    { "batch-events", "batch", "N", "events that leave in one write and chunk (1)",
-      AT(knobs.batch_events), 1, 1024, KIND_U32, true },
-    { "reasoning", NULL, "N", "tokens of reasoning before the answer (0)", AT(knobs.reasoning), 0,
-      1000000, KIND_U32, true },
-    { "tool", NULL, NULL, "answer with a call of the request's first tool", AT(knobs.tool), 0, 0,
-      KIND_BOOL, true },
-    { "numbered", NULL, NULL, "the text is \"t0 t1 t2 ...\", to count what arrived",
-      AT(knobs.numbered), 0, 0, KIND_BOOL, true },
-    { "seed", NULL, "N", "of the text: the same seed, the same words (1)", AT(knobs.seed), 0,
-      UINT64_MAX, KIND_U64, true },
-    { "line-end", NULL, "lf|crlf|cr", "how SSE lines end (lf)", AT(knobs.line_end), 0, 0,
-      KIND_LINE_END, true },
-    { "framing", NULL, "chunked|close", "what ends a streamed body (chunked)", AT(knobs.framing), 0,
-      0, KIND_FRAMING, true },
-    { "fault", NULL, "FAULT", "misbehave; see below", AT(knobs.fault), 0, 0, KIND_FAULT, true },
-    { "fault-share", NULL, "SHARE", "share of the requests that meet the fault, 0 to 1 (1)",
-      AT(fault_share_permille), 0, 1000, KIND_SHARE, false },
-    { "fault-first", NULL, "N", "only the first N requests meet the fault; 0: no limit (0)",
-      AT(fault_first), 0, UINT32_MAX, KIND_U32, false },
-    { "accept-delay-ms", "slow-tls", "MS", "leave a new connection alone for so long (0)",
-      AT(accept_delay_ms), 0, 3600000, KIND_U32, false },
-    { "replay", NULL, "FILE", "stream this recording, one event's payload a line", AT(replay), 0,
-      WR_MOCK_PATH_BYTES, KIND_STR, false },
-    { "replay-dir", NULL, "DIR", "where x-mock-replay: NAME finds recordings", AT(replay_dir), 0,
-      WR_MOCK_PATH_BYTES, KIND_STR, false },
-    { "key", NULL, "KEY", "the API key that requests must show", AT(key), 0, WR_MOCK_KEY_BYTES,
-      KIND_STR, false },
-    { "log", NULL, NULL, "a line a request to standard error", AT(log), 0, 0, KIND_BOOL, false },
+  { "tokens", NULL, "N", "length of an answer (64)", AT(knobs.tokens), 0, 1000000, KIND_U32, true },
+  { "rate", NULL, "N", "tokens a second; 0: as fast as they are read (0)", AT(knobs.rate), 0,
+    1000000, KIND_U32, true },
+  { "first-token-ms", "ttft", "MS", "pause before the first token (0)", AT(knobs.first_token_ms), 0,
+    3600000, KIND_U32, true },
+  { "jitter", NULL, "SHARE", "how much the pauses differ, 0 to 1 (0)", AT(knobs.jitter_permille), 0,
+    1000, KIND_SHARE, true },
+  { "write-bytes", "write", "N", "writes of N bytes, so that events split anywhere; 0: whole (0)",
+    AT(knobs.write_bytes), 0, 65536, KIND_U32, true },
+  { "batch-events", "batch", "N", "events that leave in one write and chunk (1)",
+    AT(knobs.batch_events), 1, 1024, KIND_U32, true },
+  { "reasoning", NULL, "N", "tokens of reasoning before the answer (0)", AT(knobs.reasoning), 0,
+    1000000, KIND_U32, true },
+  { "tool", NULL, NULL, "answer with a call of the request's first tool", AT(knobs.tool), 0, 0,
+    KIND_BOOL, true },
+  { "numbered", NULL, NULL, "the text is \"t0 t1 t2 ...\", to count what arrived",
+    AT(knobs.numbered), 0, 0, KIND_BOOL, true },
+  { "seed", NULL, "N", "of the text: the same seed, the same words (1)", AT(knobs.seed), 0,
+    UINT64_MAX, KIND_U64, true },
+  { "line-end", NULL, "lf|crlf|cr", "how SSE lines end (lf)", AT(knobs.line_end), 0, 0,
+    KIND_LINE_END, true },
+  { "framing", NULL, "chunked|close", "what ends a streamed body (chunked)", AT(knobs.framing), 0,
+    0, KIND_FRAMING, true },
+  { "fault", NULL, "FAULT", "misbehave; see below", AT(knobs.fault), 0, 0, KIND_FAULT, true },
+  { "fault-share", NULL, "SHARE", "share of the requests that meet the fault, 0 to 1 (1)",
+    AT(fault_share_permille), 0, 1000, KIND_SHARE, false },
+  { "fault-first", NULL, "N", "only the first N requests meet the fault; 0: no limit (0)",
+    AT(fault_first), 0, UINT32_MAX, KIND_U32, false },
+  { "accept-delay-ms", "slow-tls", "MS", "leave a new connection alone for so long (0)",
+    AT(accept_delay_ms), 0, 3600000, KIND_U32, false },
+  { "replay", NULL, "FILE", "stream this recording, one event's payload a line", AT(replay), 0,
+    WR_MOCK_PATH_BYTES, KIND_STR, false },
+  { "replay-dir", NULL, "DIR", "where x-mock-replay: NAME finds recordings", AT(replay_dir), 0,
+    WR_MOCK_PATH_BYTES, KIND_STR, false },
+  { "key", NULL, "KEY", "the API key that requests must show", AT(key), 0, WR_MOCK_KEY_BYTES,
+    KIND_STR, false },
+  { "log", NULL, NULL, "a line a request to standard error", AT(log), 0, 0, KIND_BOOL, false },
 };
 #define TABLE_ROWS (sizeof table / sizeof table[0])
 
@@ -109,7 +118,8 @@ static enum wr_err parse_share(struct wr_span text, uint32_t *out) {
 }
 
 /* Index of the text among the names, whatever its case. */
-static enum wr_err parse_choice(struct wr_span text, const char *const *names, size_t n, uint8_t *out) {
+static enum wr_err parse_choice(struct wr_span text, const char *const *names, size_t n,
+                                uint8_t *out) {
   for (size_t i = 0; i < n; i++) {
     if (!wr_span_ieq(text, wr_span_str(names[i]))) continue;
     *out = (uint8_t)i;
@@ -169,7 +179,8 @@ static enum wr_err parse_value(const struct option *o, struct wr_span value,
 }
 
 enum wr_err wr_mock_options_set(struct wr_mock_options *opts, enum wr_mock_source source,
-                                struct wr_span key, struct wr_span value, char *why, size_t why_bytes) {
+                                struct wr_span key, struct wr_span value, char *why,
+                                size_t why_bytes) {
   if (why_bytes > 0) why[0] = 0;
   for (size_t i = 0; i < TABLE_ROWS; i++) {
     const struct option *o = &table[i];
@@ -182,7 +193,8 @@ enum wr_err wr_mock_options_set(struct wr_mock_options *opts, enum wr_mock_sourc
     return err;
   }
   if (why_bytes > 0)
-    (void)snprintf(why, why_bytes, "the mock has no option \"%.*s\"%s", (int)(key.len < 40 ? key.len : 40),
-                   key.ptr ? key.ptr : "", source == WR_MOCK_FROM_REQUEST ? " for a request" : "");
+    (void)snprintf(why, why_bytes, "the mock has no option \"%.*s\"%s",
+                   (int)(key.len < 40 ? key.len : 40), key.ptr ? key.ptr : "",
+                   source == WR_MOCK_FROM_REQUEST ? " for a request" : "");
   return WR_E_ARG;
 }

@@ -8,7 +8,8 @@
 
 #define EMBEDDING_NUMBERS 8u
 
-static const char *const models[] = { "weir-mock", "gpt-4o-mini", "gpt-4o", "claude-sonnet-4-5", "llama3.2" };
+static const char *const models[] = { "weir-mock", "gpt-4o-mini", "gpt-4o", "claude-sonnet-4-5",
+                                      "llama3.2" };
 #define MODELS (sizeof models / sizeof models[0])
 
 static void put_model(const struct wr_mock_exchange *x, struct wr_span name, struct wr_buf *out) {
@@ -41,11 +42,12 @@ static void put_models(const struct wr_mock_exchange *x, struct wr_buf *out) {
 static void put_tags(struct wr_buf *out) {
   wr_buf_put(out, WR_SPAN("{\"models\":["));
   for (size_t i = 0; i < MODELS; i++)
-    wr_buf_printf(out,
-                  "%s{\"name\":\"%s\",\"model\":\"%s\",\"modified_at\":\"2025-01-01T00:00:00Z\","
-                  "\"size\":1,\"digest\":\"%016zx\",\"details\":{\"format\":\"gguf\",\"family\":\"mock\","
-                  "\"parameter_size\":\"1B\",\"quantization_level\":\"Q4_0\"}}",
-                  i > 0 ? "," : "", models[i], models[i], i + 1);
+    wr_buf_printf(
+        out,
+        "%s{\"name\":\"%s\",\"model\":\"%s\",\"modified_at\":\"2025-01-01T00:00:00Z\","
+        "\"size\":1,\"digest\":\"%016zx\",\"details\":{\"format\":\"gguf\",\"family\":\"mock\","
+        "\"parameter_size\":\"1B\",\"quantization_level\":\"Q4_0\"}}",
+        i > 0 ? "," : "", models[i], models[i], i + 1);
   wr_buf_put(out, WR_SPAN("]}"));
 }
 
@@ -88,7 +90,8 @@ static void put_floats(const float *numbers, struct wr_buf *out) {
 static void put_embedding(struct wr_span text, unsigned index, bool base64, struct wr_buf *out) {
   float numbers[EMBEDDING_NUMBERS];
   embed(text, numbers);
-  wr_buf_printf(out, "%s{\"object\":\"embedding\",\"index\":%u,\"embedding\":", index > 0 ? "," : "", index);
+  wr_buf_printf(
+      out, "%s{\"object\":\"embedding\",\"index\":%u,\"embedding\":", index > 0 ? "," : "", index);
   if (base64)
     put_base64(numbers, out);
   else
@@ -99,7 +102,8 @@ static void put_embedding(struct wr_span text, unsigned index, bool base64, stru
 const char *wr_mock_embeddings_check(const struct wr_mock_exchange *x) {
   struct wr_json_doc *doc;
   struct wr_span text = wr_span_make(x->intake->kept, x->intake->kept_len);
-  if (wr_json_doc_parse(text, 0, &doc) != WR_OK) return "we could not parse the JSON body of your request";
+  if (wr_json_doc_parse(text, 0, &doc) != WR_OK)
+    return "we could not parse the JSON body of your request";
   const struct wr_json_item *input = wr_json_item_at(wr_json_doc_root(doc), "input");
   enum wr_json_type type = wr_json_item_type(input);
   bool ok = type == WR_JSON_STRING || (type == WR_JSON_ARRAY && wr_json_item_count(input) > 0);
@@ -118,14 +122,16 @@ static void put_embeddings(const struct wr_mock_exchange *x, struct wr_buf *out)
   if (wr_json_doc_parse(text, 0, &doc) != WR_OK) return;
   const struct wr_json_item *root = wr_json_doc_root(doc);
   const struct wr_json_item *input = wr_json_item_at(root, "input");
-  bool base64 = wr_span_eq(wr_json_item_str(wr_json_item_at(root, "encoding_format")), WR_SPAN("base64"));
+  bool base64 =
+      wr_span_eq(wr_json_item_str(wr_json_item_at(root, "encoding_format")), WR_SPAN("base64"));
   unsigned long long tokens = wr_mock_answer_prompt_tokens(&x->answer);
   wr_buf_put(out, WR_SPAN("{\"object\":\"list\",\"data\":["));
   if (wr_json_item_type(input) != WR_JSON_ARRAY || is_tokens(input)) {
     put_embedding(wr_json_item_str(input), 0, base64, out);
   } else {
     unsigned index = 0;
-    for (const struct wr_json_item *i = wr_json_item_first(input); i != NULL; i = wr_json_item_next(i))
+    for (const struct wr_json_item *i = wr_json_item_first(input); i != NULL;
+         i = wr_json_item_next(i))
       put_embedding(wr_json_item_str(i), index++, base64, out);
   }
   wr_buf_put(out, WR_SPAN("],\"model\":"));

@@ -46,7 +46,8 @@ static enum wr_err read_all(int fd, struct wr_mock_recording *r) {
   while (r->len < size) {
     ssize_t n = read(fd, r->bytes + r->len, size - r->len);
     if (n < 0) return WR_E_IO;
-    if (n == 0) break; /* it became shorter meanwhile: what was read is whole lines or a last part */
+    if (n == 0)
+      break; /* it became shorter meanwhile: what was read is whole lines or a last part */
     r->len += (size_t)n;
   }
   return WR_OK;
@@ -92,8 +93,10 @@ enum wr_err wr_mock_recordings_open_in(struct wr_mock_recordings *set, const cha
                                        struct wr_span name, const struct wr_mock_recording **out) {
   char path[1024];
   if (dir[0] == 0 || name.len == 0 || name.ptr[0] == '.') return WR_E_ARG;
-  if (memchr(name.ptr, '/', name.len) != NULL || memchr(name.ptr, 0, name.len) != NULL) return WR_E_ARG;
-  int n = snprintf(path, sizeof path, "%s/%.*s", dir, (int)(name.len < 256 ? name.len : 256), name.ptr);
+  if (memchr(name.ptr, '/', name.len) != NULL || memchr(name.ptr, 0, name.len) != NULL)
+    return WR_E_ARG;
+  int n =
+      snprintf(path, sizeof path, "%s/%.*s", dir, (int)(name.len < 256 ? name.len : 256), name.ptr);
   if (n < 0 || (size_t)n >= sizeof path) return WR_E_ARG;
   return wr_mock_recordings_open(set, path, out);
 }

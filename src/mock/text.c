@@ -6,8 +6,8 @@
 
 /* A sentence is a string of word classes. Each class is a list of words; a capital letter begins a
  * sentence, and the last word takes its full stop along. */
-static const char *const patterns[] = { "danvpdan", "dnvdn", "pdndnvl", "dnapvdnl", "dnvpdanwdnvl",
-                                        "lwdnvdan", "danpdnvdn" };
+static const char *const patterns[] = { "danvpdan",     "dnvdn",    "pdndnvl",  "dnapvdnl",
+                                        "dnvpdanwdnvl", "lwdnvdan", "danpdnvdn" };
 
 static const char *const articles[] = { "the", "a", "this", "each", "one", "that", "every" };
 static const char *const adjectives[] = { "slow",   "patient", "narrow", "silver", "cold",  "deep",
@@ -17,9 +17,10 @@ static const char *const nouns[] = { "river",  "weir",   "stream", "dam",      "
                                      "sluice", "delta",  "heron",  "spring",   "meadow",  "mill",
                                      "reed",   "bridge", "pool",   "spillway", "tide",    "gauge",
                                      "boat",   "gate",   "pebble", "levee" };
-static const char *const verbs[] = { "carries",  "slows",   "feeds",   "crosses", "follows", "holds",
-                                     "measures", "lifts",   "turns",   "widens",  "gathers", "calms",
-                                     "watches",  "divides", "reaches", "remembers" };
+static const char *const verbs[] = { "carries", "slows",   "feeds",    "crosses",
+                                     "follows", "holds",   "measures", "lifts",
+                                     "turns",   "widens",  "gathers",  "calms",
+                                     "watches", "divides", "reaches",  "remembers" };
 static const char *const prepositions[] = { "beside", "below", "above", "along",
                                             "near",   "past",  "under", "behind" };
 static const char *const adverbs[] = { "slowly", "again",  "downstream", "today",    "quietly",
@@ -30,12 +31,13 @@ struct word_class {
   const char *const *words; /* static */
   size_t count;
 };
-#define CLASS(list) { list, sizeof(list) / sizeof((list)[0]) }
+#define CLASS(list) \
+  { list, sizeof(list) / sizeof((list)[0]) }
 
 static struct word_class class_of(char letter) {
-  static const struct word_class classes[] = { CLASS(articles),     CLASS(adjectives), CLASS(nouns),
-                                               CLASS(verbs),        CLASS(prepositions),
-                                               CLASS(adverbs),      CLASS(joints) };
+  static const struct word_class classes[] = { CLASS(articles), CLASS(adjectives),   CLASS(nouns),
+                                               CLASS(verbs),    CLASS(prepositions), CLASS(adverbs),
+                                               CLASS(joints) };
   static const char letters[] = "danvplw";
   const char *at = strchr(letters, letter);
   return classes[at != NULL ? at - letters : 0];

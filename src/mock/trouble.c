@@ -10,7 +10,8 @@ const char *wr_mock_trouble_text(unsigned status) {
     case 429: return "rate limit reached; try again in 1s";
     case 503: return "the server is overloaded; try again later";
     case 529: return "overloaded";
-    default: return status >= 500 ? "the server had an error while processing the request" : "refused";
+    default:
+      return status >= 500 ? "the server had an error while processing the request" : "refused";
   }
 }
 
@@ -40,7 +41,8 @@ static void put_string_or_null(const char *text, struct wr_buf *out) {
 }
 
 void wr_mock_trouble_body(enum wr_mock_dialect dialect, unsigned status, const char *message,
-                          const char *param, const char *code, uint64_t request_id, struct wr_buf *out) {
+                          const char *param, const char *code, uint64_t request_id,
+                          struct wr_buf *out) {
   switch (dialect) {
     case WR_MOCK_MESSAGES:
       wr_buf_printf(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":",
@@ -67,22 +69,22 @@ void wr_mock_trouble_body(enum wr_mock_dialect dialect, unsigned status, const c
   }
 }
 
-struct wr_span wr_mock_trouble_event(enum wr_mock_dialect dialect, uint32_t sequence, struct wr_buf *out) {
+struct wr_span wr_mock_trouble_event(enum wr_mock_dialect dialect, uint32_t sequence,
+                                     struct wr_buf *out) {
   switch (dialect) {
     case WR_MOCK_RESPONSES:
-      wr_buf_printf(out,
-                    "{\"type\":\"error\",\"sequence_number\":%u,\"error\":{\"type\":\"server_error\","
-                    "\"code\":\"server_error\",\"message\":\"the dam broke\",\"param\":null}}",
-                    sequence);
+      wr_buf_printf(
+          out,
+          "{\"type\":\"error\",\"sequence_number\":%u,\"error\":{\"type\":\"server_error\","
+          "\"code\":\"server_error\",\"message\":\"the dam broke\",\"param\":null}}",
+          sequence);
       return WR_SPAN("error");
     case WR_MOCK_MESSAGES:
       wr_buf_put(out, WR_SPAN("{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\","
                               "\"message\":\"Overloaded\"}}"));
       return WR_SPAN("error");
     case WR_MOCK_OLLAMA_CHAT:
-    case WR_MOCK_OLLAMA_GENERATE:
-      wr_buf_put(out, WR_SPAN("{\"error\":\"the dam broke\"}"));
-      break;
+    case WR_MOCK_OLLAMA_GENERATE: wr_buf_put(out, WR_SPAN("{\"error\":\"the dam broke\"}")); break;
     default:
       wr_buf_put(out, WR_SPAN("{\"error\":{\"message\":\"the dam broke\",\"type\":\"server_error\","
                               "\"param\":null,\"code\":null}}"));

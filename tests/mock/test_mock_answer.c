@@ -1,4 +1,5 @@
-/* Generated and replayed answers as lists of events: exact where exactness is promised, JSON everywhere. */
+/* Generated and replayed answers as lists of events: exact where exactness is promised, JSON
+ * everywhere. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,8 +33,10 @@ static struct wr_mock_knobs knobs_of(uint32_t tokens) {
   return o.knobs;
 }
 
-/* Walks the answer: counts its events, joins what `path` leads to, and checks that each payload is JSON. */
-static unsigned walk(struct wr_mock_answer *a, const char *path, char *joined, size_t joined_cap, bool *last) {
+/* Walks the answer: counts its events, joins what `path` leads to, and checks that each payload is
+ * JSON. */
+static unsigned walk(struct wr_mock_answer *a, const char *path, char *joined, size_t joined_cap,
+                     bool *last) {
   static struct wr_json_prog prog;
   static char room[ROOM];
   struct wr_buf text, event;
@@ -89,17 +92,20 @@ static void test_exact_chat(void **state) {
   out.len = 0;
   assert_int_equal(wr_mock_answer_next(&a, &out), WR_OK);
   const char *expected =
-      "{\"id\":\"chatcmpl-00000000000000ff\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,"
+      "{\"id\":\"chatcmpl-00000000000000ff\",\"object\":\"chat.completion.chunk\",\"created\":"
+      "1700000000,"
       "\"model\":\"m\\\"1\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_weirmock\","
-      "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"t0\"},\"logprobs\":null,\"finish_reason\":null}]}";
+      "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"t0\"},\"logprobs\":null,\"finish_"
+      "reason\":null}]}";
   assert_true(wr_span_eq(wr_buf_span(&out), wr_span_str(expected)));
 }
 
-/* Every kind of answer in every dialect is JSON, streamed and whole, and its arguments come complete. */
+/* Every kind of answer in every dialect is JSON, streamed and whole, and its arguments come
+ * complete. */
 static void test_all_kinds(void **state) {
   (void)state;
-  static const char *const arguments[] = { "choices[0].delta.tool_calls[0].function.arguments", "delta",
-                                           "delta.partial_json", "x", "x" };
+  static const char *const arguments[] = { "choices[0].delta.tool_calls[0].function.arguments",
+                                           "delta", "delta.partial_json", "x", "x" };
   static char whole[ROOM];
   for (unsigned d = 0; d < WR_MOCK_DIALECTS; d++) {
     for (unsigned kind = 0; kind < 16; kind++) {
@@ -196,7 +202,8 @@ static void test_replay(void **state) {
   assert_int_equal(wr_mock_recordings_open(&set, path, &again), WR_OK);
   assert_ptr_equal(r, again);
   assert_int_equal(wr_mock_recordings_open_in(&set, "/tmp", wr_span_str(path + 5), &again), WR_OK);
-  assert_int_equal(wr_mock_recordings_open_in(&set, "/tmp", WR_SPAN("../etc/passwd"), &again), WR_E_ARG);
+  assert_int_equal(wr_mock_recordings_open_in(&set, "/tmp", WR_SPAN("../etc/passwd"), &again),
+                   WR_E_ARG);
   assert_int_equal(wr_mock_recordings_open_in(&set, "/", WR_SPAN(".."), &again), WR_E_ARG);
   assert_int_equal(wr_mock_recordings_open(&set, "/tmp", &again), WR_E_IO);
   assert_int_equal(wr_mock_recordings_open(&set, "/dev/null", &again), WR_E_IO);
@@ -231,9 +238,9 @@ static void test_replay(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_numbered_text), cmocka_unit_test(test_exact_chat),
-      cmocka_unit_test(test_all_kinds),     cmocka_unit_test(test_retry_with_more_room),
-      cmocka_unit_test(test_text),          cmocka_unit_test(test_replay),
+    cmocka_unit_test(test_numbered_text), cmocka_unit_test(test_exact_chat),
+    cmocka_unit_test(test_all_kinds),     cmocka_unit_test(test_retry_with_more_room),
+    cmocka_unit_test(test_text),          cmocka_unit_test(test_replay),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,13 +64,14 @@ static void test_request_scope(void **state) {
   static const char *const refused[] = { "replay", "replay-dir", "key", "log", "accept-delay-ms" };
   wr_mock_options_init(&o);
   for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-    enum wr_err err = wr_mock_options_set(&o, WR_MOCK_FROM_REQUEST, wr_span_str(refused[i]), WR_SPAN("1"),
-                                          why, sizeof why);
+    enum wr_err err = wr_mock_options_set(&o, WR_MOCK_FROM_REQUEST, wr_span_str(refused[i]),
+                                          WR_SPAN("1"), why, sizeof why);
     assert_int_equal(err, WR_E_ARG);
     assert_true(strlen(why) > 0);
   }
-  assert_int_equal(wr_mock_options_set(&o, WR_MOCK_FROM_REQUEST, WR_SPAN("rate"), WR_SPAN("5"), why, sizeof why),
-                   WR_OK);
+  assert_int_equal(
+      wr_mock_options_set(&o, WR_MOCK_FROM_REQUEST, WR_SPAN("rate"), WR_SPAN("5"), why, sizeof why),
+      WR_OK);
   assert_int_equal(o.knobs.rate, 5);
 }
 
@@ -82,15 +83,16 @@ static void test_faults(void **state) {
     const char *text;
     enum wr_mock_fault_kind kind;
     uint32_t n;
-  } good[] = { { "stall@5", WR_MOCK_FAULT_STALL, 5 },     { "stall", WR_MOCK_FAULT_STALL, 8 },
+  } good[] = { { "stall@5", WR_MOCK_FAULT_STALL, 5 },       { "stall", WR_MOCK_FAULT_STALL, 8 },
                { "status:429", WR_MOCK_FAULT_STATUS, 429 }, { "Reset:0", WR_MOCK_FAULT_RESET, 0 },
-               { "no-done", WR_MOCK_FAULT_NO_DONE, 0 },   { "none", WR_MOCK_FAULT_NONE, 0 } };
+               { "no-done", WR_MOCK_FAULT_NO_DONE, 0 },     { "none", WR_MOCK_FAULT_NONE, 0 } };
   for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
     assert_int_equal(wr_mock_fault_parse(wr_span_str(good[i].text), &f, why, sizeof why), WR_OK);
     assert_int_equal(f.kind, good[i].kind);
     assert_int_equal(f.n, good[i].n);
   }
-  static const char *const bad[] = { "", "stal", "status:99", "status:600", "stall@", "hang@1", "stall@-1" };
+  static const char *const bad[] = { "",       "stal",   "status:99", "status:600",
+                                     "stall@", "hang@1", "stall@-1" };
   struct wr_mock_fault before = f;
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     assert_int_not_equal(wr_mock_fault_parse(wr_span_str(bad[i]), &f, why, sizeof why), WR_OK);
@@ -106,10 +108,10 @@ static void test_faults(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_values),
-      cmocka_unit_test(test_refused),
-      cmocka_unit_test(test_request_scope),
-      cmocka_unit_test(test_faults),
+    cmocka_unit_test(test_values),
+    cmocka_unit_test(test_refused),
+    cmocka_unit_test(test_request_scope),
+    cmocka_unit_test(test_faults),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

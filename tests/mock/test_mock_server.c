@@ -1,4 +1,5 @@
-/* The stand-in server over loopback, seen by a raw client: endpoints, faults, pace, bodies and a slow reader. */
+/* The stand-in server over loopback, seen by a raw client: endpoints, faults, pace, bodies and a
+ * slow reader. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +50,8 @@ static void rig_start(struct rig *r, const char *const *options) {
   wr_mock_options_init(&o);
   for (; options != NULL && options[0] != NULL; options += 2)
     assert_int_equal(wr_mock_options_set(&o, WR_MOCK_FROM_OPERATOR, wr_span_str(options[0]),
-                                         wr_span_str(options[1]), why, sizeof why), WR_OK);
+                                         wr_span_str(options[1]), why, sizeof why),
+                     WR_OK);
   assert_int_equal(wr_depot_new(POOL_BYTES, &r->depot), WR_OK);
   assert_int_equal(wr_ledger_new(POOL_BYTES, NULL, &r->ledger), WR_OK);
   assert_int_equal(wr_slabs_new(r->depot, r->ledger, &r->slabs), WR_OK);
@@ -135,7 +137,9 @@ static unsigned count(const struct raw *raw, const char *what) {
   if (raw->buf == NULL) return 0;
   size_t len = strlen(what);
   const char *end = raw->buf + raw->len;
-  for (const char *at = raw->buf; (at = memmem(at, (size_t)(end - at), what, len)) != NULL; at += len) n++;
+  for (const char *at = raw->buf; (at = memmem(at, (size_t)(end - at), what, len)) != NULL;
+       at += len)
+    n++;
   return n;
 }
 
@@ -151,10 +155,12 @@ static void raw_until(struct rig *r, struct raw *raw, const char *what, unsigned
   if (what != NULL && count(raw, what) < n) fail_msg("no %s in: %s", what, raw->buf);
 }
 
-static void post(struct rig *r, struct raw *raw, const char *path, const char *fields, const char *body) {
+static void post(struct rig *r, struct raw *raw, const char *path, const char *fields,
+                 const char *body) {
   char text[2048];
-  (void)snprintf(text, sizeof text, "POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n%s", path,
-                 fields, strlen(body), body);
+  (void)snprintf(text, sizeof text,
+                 "POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n%s", path, fields,
+                 strlen(body), body);
   raw_text(r, raw, text);
 }
 
@@ -166,21 +172,23 @@ static void test_endpoints(void **state) {
   static const struct {
     const char *path, *body, *expect, *end;
   } cases[] = {
-      { "/v1/chat/completions", STREAM_BODY, "\"content\":\" t2\"", "data: [DONE]\n\n\r\n0\r\n\r\n" },
-      { "/chat/completions", STREAM_BODY, "\"content\":\" t2\"", "data: [DONE]\n\n\r\n0\r\n\r\n" },
-      { "/v1/chat/completions", "{\"model\":\"m\"}", "\"content\":\"t0 t1 t2\"", "}" },
-      { "/v1/responses", STREAM_BODY, "event: response.output_text.done\n", "\n\n\r\n0\r\n\r\n" },
-      { "/v1/responses", "{\"model\":\"m\"}", "\"text\":\"t0 t1 t2\"", "}" },
-      { "/v1/messages", STREAM_BODY, "event: ping\n", "{\"type\":\"message_stop\"}\n\n\r\n0\r\n\r\n" },
-      { "/v1/messages", "{\"model\":\"m\"}", "\"text\":\"t0 t1 t2\"", "}" },
-      { "/v1/messages/count_tokens", "{\"model\":\"m\"}", "\"input_tokens\":", "}" },
-      { "/api/chat", "{\"model\":\"m\"}", "\"content\":\" t2\"}", "\"eval_duration\":60000000}\n\r\n0\r\n\r\n" },
-      { "/api/generate", "{\"model\":\"m\",\"stream\":false}", "\"response\":\"t0 t1 t2\"", "}" },
-      { "/v1/embeddings", "{\"model\":\"m\",\"input\":[\"a\",\"b\"]}", "\"index\":1", "}" },
-      { "/v1/chat/completions", "{\"stream\":true}", " 400 ", "}}" },
-      { "/v1/messages", "{", " 400 ", "}" },
-      { "/v1/nothing", "{}", " 404 ", "}}" },
-      { "/v1/models", "{}", " 405 ", "}}" },
+    { "/v1/chat/completions", STREAM_BODY, "\"content\":\" t2\"", "data: [DONE]\n\n\r\n0\r\n\r\n" },
+    { "/chat/completions", STREAM_BODY, "\"content\":\" t2\"", "data: [DONE]\n\n\r\n0\r\n\r\n" },
+    { "/v1/chat/completions", "{\"model\":\"m\"}", "\"content\":\"t0 t1 t2\"", "}" },
+    { "/v1/responses", STREAM_BODY, "event: response.output_text.done\n", "\n\n\r\n0\r\n\r\n" },
+    { "/v1/responses", "{\"model\":\"m\"}", "\"text\":\"t0 t1 t2\"", "}" },
+    { "/v1/messages", STREAM_BODY, "event: ping\n",
+      "{\"type\":\"message_stop\"}\n\n\r\n0\r\n\r\n" },
+    { "/v1/messages", "{\"model\":\"m\"}", "\"text\":\"t0 t1 t2\"", "}" },
+    { "/v1/messages/count_tokens", "{\"model\":\"m\"}", "\"input_tokens\":", "}" },
+    { "/api/chat", "{\"model\":\"m\"}", "\"content\":\" t2\"}",
+      "\"eval_duration\":60000000}\n\r\n0\r\n\r\n" },
+    { "/api/generate", "{\"model\":\"m\",\"stream\":false}", "\"response\":\"t0 t1 t2\"", "}" },
+    { "/v1/embeddings", "{\"model\":\"m\",\"input\":[\"a\",\"b\"]}", "\"index\":1", "}" },
+    { "/v1/chat/completions", "{\"stream\":true}", " 400 ", "}}" },
+    { "/v1/messages", "{", " 400 ", "}" },
+    { "/v1/nothing", "{}", " 404 ", "}}" },
+    { "/v1/models", "{}", " 405 ", "}}" },
   };
   struct rig r;
   rig_start(&r, options);
@@ -211,37 +219,40 @@ static void test_faults(void **state) {
     bool last_chunk;
     const char *expect;
   } cases[] = {
-      { "reset@4", 4, true, false, false, " t2" },
-      { "cut@4", 4, false, false, true, " t2" },
-      { "no-done", 22, false, false, true, " t19" },
-      { "truncate@4", 5, false, false, false, " t2" },
-      { "bad-chunk@4", 5, false, false, false, "zz\r\n" },
-      { "bad-json@4", 24, false, true, true, "data: {\"broken\": \n\n" },
-      { "error@4", 5, false, false, true, "{\"error\":{\"message\"" },
-      { "status:429", 0, false, false, false, "retry-after: 1\r\n" },
-      { "close", 0, false, false, false, "" },
-      { "garbage", 0, false, false, false, "left its bed" },
-      { "both-lengths", 23, false, true, true, "content-length: 1000000000\r\ntransfer-encoding: chunked" },
-      { "early-end", 23, false, true, false, "content-length: 1000000000\r\n" },
-      { "split-head", 23, false, true, true, "transfer-encoding: chunked" },
-      { "gzip-claim", 23, false, true, true, "content-encoding: gzip\r\n" },
-      { "slow-head:3", 23, false, true, true, "" },
-      { "cut@23", 23, false, true, true, "" },
-      { "cut@24", 23, false, true, true, "" },
-      { "truncate@0", 1, false, false, false, "" },
+    { "reset@4", 4, true, false, false, " t2" },
+    { "cut@4", 4, false, false, true, " t2" },
+    { "no-done", 22, false, false, true, " t19" },
+    { "truncate@4", 5, false, false, false, " t2" },
+    { "bad-chunk@4", 5, false, false, false, "zz\r\n" },
+    { "bad-json@4", 24, false, true, true, "data: {\"broken\": \n\n" },
+    { "error@4", 5, false, false, true, "{\"error\":{\"message\"" },
+    { "status:429", 0, false, false, false, "retry-after: 1\r\n" },
+    { "close", 0, false, false, false, "" },
+    { "garbage", 0, false, false, false, "left its bed" },
+    { "both-lengths", 23, false, true, true,
+      "content-length: 1000000000\r\ntransfer-encoding: chunked" },
+    { "early-end", 23, false, true, false, "content-length: 1000000000\r\n" },
+    { "split-head", 23, false, true, true, "transfer-encoding: chunked" },
+    { "gzip-claim", 23, false, true, true, "content-encoding: gzip\r\n" },
+    { "slow-head:3", 23, false, true, true, "" },
+    { "cut@23", 23, false, true, true, "" },
+    { "cut@24", 23, false, true, true, "" },
+    { "truncate@0", 1, false, false, false, "" },
   };
   struct rig r;
   rig_start(&r, options);
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     char fields[128];
     struct raw raw = raw_open(&r);
-    (void)snprintf(fields, sizeof fields, "Connection: close\r\nX-Mock-Fault: %s\r\n", cases[i].fault);
+    (void)snprintf(fields, sizeof fields, "Connection: close\r\nX-Mock-Fault: %s\r\n",
+                   cases[i].fault);
     post(&r, &raw, "/v1/chat/completions", fields, STREAM_BODY);
     raw_until(&r, &raw, NULL, 0);
     if (raw.buf == NULL) raw.buf = calloc(1, 1);
     if (count(&raw, "data: ") != cases[i].events || raw.reset != cases[i].reset ||
         (count(&raw, "[DONE]") == 1) != cases[i].terminator ||
-        (count(&raw, "\r\n0\r\n\r\n") == 1) != cases[i].last_chunk || strstr(raw.buf, cases[i].expect) == NULL)
+        (count(&raw, "\r\n0\r\n\r\n") == 1) != cases[i].last_chunk ||
+        strstr(raw.buf, cases[i].expect) == NULL)
       fail_msg("%s: reset %d: %s", cases[i].fault, raw.reset, raw.buf);
     raw_close(&raw);
   }
@@ -285,17 +296,20 @@ static void test_faults_whole(void **state) {
     bool reset;
     const char *expect;
     bool whole;
-  } cases[] = { { "reset@4", true, " 200 OK", false },     { "cut@4", false, " 200 OK", false },
-                { "truncate@4", false, " 200 OK", false }, { "bad-chunk@4", false, "\r\n\r\nzz\r\n", true },
-                { "error@4", false, " 500 ", false },      { "bad-json", false, "{\"broken\": ", false },
-                { "early-end", false, " 200 OK", true },   { "both-lengths", false, "\r\n0\r\n\r\n", true },
-                { "status:503", false, " 503 ", false },   { "split-head", false, " 200 OK", true } };
+  } cases[] = {
+    { "reset@4", true, " 200 OK", false },     { "cut@4", false, " 200 OK", false },
+    { "truncate@4", false, " 200 OK", false }, { "bad-chunk@4", false, "\r\n\r\nzz\r\n", true },
+    { "error@4", false, " 500 ", false },      { "bad-json", false, "{\"broken\": ", false },
+    { "early-end", false, " 200 OK", true },   { "both-lengths", false, "\r\n0\r\n\r\n", true },
+    { "status:503", false, " 503 ", false },   { "split-head", false, " 200 OK", true }
+  };
   struct rig r;
   rig_start(&r, NULL);
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     char fields[128];
     struct raw raw = raw_open(&r);
-    (void)snprintf(fields, sizeof fields, "Connection: close\r\nX-Mock-Fault: %s\r\n", cases[i].fault);
+    (void)snprintf(fields, sizeof fields, "Connection: close\r\nX-Mock-Fault: %s\r\n",
+                   cases[i].fault);
     post(&r, &raw, "/v1/chat/completions", fields, "{\"model\":\"m\"}");
     raw_until(&r, &raw, NULL, 0);
     if (raw.reset != cases[i].reset || strstr(raw.buf, cases[i].expect) == NULL ||
@@ -386,7 +400,8 @@ static void test_slow_reader(void **state) {
   rig_stop(&r);
 }
 
-/* The bytes are the same whatever the size of the writes and batches; the chunks are joined again for that. */
+/* The bytes are the same whatever the size of the writes and batches; the chunks are joined again
+ * for that. */
 static size_t body_of(const struct raw *raw, char *out) {
   const char *at = strstr(raw->buf, "\r\n\r\n") + 4;
   size_t n = 0;
@@ -405,8 +420,11 @@ static size_t body_of(const struct raw *raw, char *out) {
 static void test_writes(void **state) {
   (void)state;
   static const char *const options[] = { "tokens", "30", NULL };
-  static const char *const fields[] = { "", "x-mock-write: 1\r\n", "x-mock-write-bytes: 7\r\n",
-                                        "x-mock-write: 64\r\n", "x-mock-batch: 16\r\n",
+  static const char *const fields[] = { "",
+                                        "x-mock-write: 1\r\n",
+                                        "x-mock-write-bytes: 7\r\n",
+                                        "x-mock-write: 64\r\n",
+                                        "x-mock-batch: 16\r\n",
                                         "x-mock-rate: 20000\r\nx-mock-jitter: 1\r\n" };
   static char first[65536], other[65536];
   struct rig r;
@@ -430,7 +448,8 @@ static void test_writes(void **state) {
   rig_stop(&r);
 }
 
-/* With a pace the stream takes its time, and a client that leaves is noticed while only the clock is waited for. */
+/* With a pace the stream takes its time, and a client that leaves is noticed while only the clock
+ * is waited for. */
 static void test_pace_and_cancel(void **state) {
   (void)state;
   static const char *const options[] = { "tokens", "10", "rate", "200", "ttft", "20", NULL };
@@ -461,17 +480,28 @@ static void test_refusals(void **state) {
   static const struct {
     const char *text, *expect;
   } cases[] = {
-      { "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", " 401 " },
-      { "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer secre\r\n\r\n", " 401 " },
-      { "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer secret\r\n\r\n", " 200 " },
-      { "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-api-key: secret\r\n\r\n", " 200 " },
-      { "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", " 200 " },
-      { "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-mock-tokenz: 1\r\n\r\n", "no option" },
-      { "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-mock-replay: ../x\r\n\r\n", " 400 " },
-      { "OPTIONS /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", " 204 " },
-      { "GET / HTTP/3.1\r\nHost: x\r\n\r\n", " 400 " },
-      { "POST /v1/responses HTTP/1.1\r\nHost: x\r\nx-api-key: secret\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", " 400 " },
-      { "POST /v1/responses HTTP/1.1\r\nHost: x\r\nx-api-key: secret\r\nContent-Length: 99999999999\r\n\r\n", " 413 " },
+    { "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", " 401 " },
+    { "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer "
+      "secre\r\n\r\n",
+      " 401 " },
+    { "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer "
+      "secret\r\n\r\n",
+      " 200 " },
+    { "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-api-key: secret\r\n\r\n",
+      " 200 " },
+    { "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", " 200 " },
+    { "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-mock-tokenz: 1\r\n\r\n",
+      "no option" },
+    { "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\nx-mock-replay: ../x\r\n\r\n",
+      " 400 " },
+    { "OPTIONS /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", " 204 " },
+    { "GET / HTTP/3.1\r\nHost: x\r\n\r\n", " 400 " },
+    { "POST /v1/responses HTTP/1.1\r\nHost: x\r\nx-api-key: secret\r\nTransfer-Encoding: "
+      "chunked\r\n\r\nzz\r\n",
+      " 400 " },
+    { "POST /v1/responses HTTP/1.1\r\nHost: x\r\nx-api-key: secret\r\nContent-Length: "
+      "99999999999\r\n\r\n",
+      " 413 " },
   };
   struct rig r;
   rig_start(&r, options);
@@ -487,11 +517,11 @@ static void test_refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_endpoints),     cmocka_unit_test(test_faults),
-      cmocka_unit_test(test_silent_faults), cmocka_unit_test(test_faults_whole),
-      cmocka_unit_test(test_pipelined),     cmocka_unit_test(test_large_body),
-      cmocka_unit_test(test_slow_reader),   cmocka_unit_test(test_writes),
-      cmocka_unit_test(test_pace_and_cancel), cmocka_unit_test(test_refusals),
+    cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_faults),
+    cmocka_unit_test(test_silent_faults),   cmocka_unit_test(test_faults_whole),
+    cmocka_unit_test(test_pipelined),       cmocka_unit_test(test_large_body),
+    cmocka_unit_test(test_slow_reader),     cmocka_unit_test(test_writes),
+    cmocka_unit_test(test_pace_and_cancel), cmocka_unit_test(test_refusals),
   };
   const char *only = getenv("T_ONLY");
   if (only != NULL) cmocka_set_test_filter(only);
