@@ -83,7 +83,7 @@ void wr_access_format(struct wr_buf *out, enum wr_log_style style,
   size_t start = out->len;
   put_record(out, style, record, TEXT_MAX_BYTES);
   if (!out->overflow && out->len - start < WR_LOG_LINE_MAX_BYTES) return;
-  /* Control characters take six bytes each, and still eleven texts of this length fit. */
+  /* Shorter, and if need be so short that it fits even when each byte takes six. */
   out->len = start;
   out->overflow = false;
   put_record(out, style, record, SHORT_TEXT_MAX_BYTES);

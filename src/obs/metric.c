@@ -120,10 +120,11 @@ static void count_tokens(struct wr_metrics *metrics, const struct wr_record *rec
                                    [TOKENS_OUTPUT] = record->output_tokens,
                                    [TOKENS_CACHED] = record->cached_tokens,
                                    [TOKENS_REASONING] = record->reasoning_tokens };
+  const struct wr_span labels[] = { record->upstream, model };
   struct wr_series *series = NULL;
   for (unsigned i = 0; i < TOKENS; i++) {
     if (tokens[i] < 0) continue;
-    if (!series) series = series_of(metrics, GROUP_TOKENS, (struct wr_span[]){ record->upstream, model });
+    if (!series) series = series_of(metrics, GROUP_TOKENS, labels);
     wr_counter_add(&series->values[i], (uint64_t)tokens[i]);
   }
 }

@@ -1,6 +1,6 @@
 /* metric.h: what one worker counts.
  *
- * One shard a worker: its thread alone writes, with relaxed stores; any thread may read at any time.
+ * One shard a worker: its thread alone writes, with relaxed stores; any thread may read it.
  * Label sets that come from traffic are bounded: at most WR_METRIC_SERIES_MAX a family and shard,
  * after which everything new is counted under the label "other"; a model is named only once an
  * upstream answered for it, so that clients can't fill the table with names that they make up. A

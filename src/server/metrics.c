@@ -1,0 +1,145 @@
+#include "server/metrics.h"
+
+#include "base/check.h"
+#include "base/heap.h"
+
+#define MAX_SHARDS 256
+
+/* Loop counters are plain integers that their owner writes without a lock, as its hot path wants
+ * it. An aligned word is read whole on every machine that weir runs on; which of two values a
+ * reader meets doesn't matter here. */
+__attribute__((no_sanitize("thread"))) static uint64_t peek(const uint64_t *counter) {
+  return *(const volatile uint64_t *)counter;
+}
+
+static uint64_t load(const _Atomic uint64_t *counter) {
+  return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+struct shards {
+  const struct wr_server_shard *list; /* borrowed: the caller's */
+  size_t n;
+};
+
+/* Where a counter stands in its struct. */
+static void print_relay(const struct shards *shards, enum wr_metric metric, size_t offset,
+                        struct wr_prom *out) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < shards->n; i++) {
+    const struct wr_relay_stats *stats = shards->list[i].relay;
+    if (stats)
+      sum += load((const _Atomic uint64_t *)(const void *)((const char *)stats + offset));
+  }
+  wr_prom_scalar(out, metric, sum);
+}
+
+static void print_loop(const struct shards *shards, enum wr_metric metric, size_t offset,
+                       struct wr_prom *out) {
+  wr_prom_family(out, metric);
+  for (size_t i = 0; i < shards->n; i++) {
+    const struct wr_loop_stats *stats = shards->list[i].loop;
+    if (!stats) continue;
+    char name[16];
+    struct wr_buf text;
+    wr_buf_init(&text, name, sizeof name);
+    wr_buf_u64(&text, shards->list[i].worker);
+    struct wr_prom_label label = { "worker", wr_buf_span(&text) };
+    wr_prom_u64(out, &label, 1,
+                peek((const uint64_t *)(const void *)((const char *)stats + offset)));
+  }
+}
+
+static void print_relays(const struct shards *shards, struct wr_prom *out) {
+  static const struct {
+    enum wr_metric metric;
+    size_t offset;
+  } counters[] = {
+#define AT(metric, member) { WR_METRIC_##metric, offsetof(struct wr_relay_stats, member) }
+    AT(CONNECTIONS, connections), AT(CONNECTIONS_OPEN, open), AT(REQUESTS_STARTED, requests),
+    AT(REQUESTS_ACTIVE, active), AT(REFUSED, refused), AT(RETRIES, retries), AT(EVENTS, events),
+    AT(EVENT_BYTES, event_bytes), AT(EVENTS_DROPPED, dropped_events), AT(HEARTBEATS, heartbeats),
+    AT(PAUSES, pauses),
+#undef AT
+  };
+  for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
+    print_relay(shards, counters[i].metric, counters[i].offset, out);
+}
+
+static void print_loops(const struct shards *shards, struct wr_prom *out) {
+  static const struct {
+    enum wr_metric metric;
+    size_t offset;
+  } counters[] = {
+#define AT(metric, member) { WR_METRIC_LOOP_##metric, offsetof(struct wr_loop_stats, member) }
+    AT(TURNS, turns), AT(READS, reads), AT(READ_BYTES, read_bytes), AT(WRITES, writes),
+    AT(WRITE_BYTES, write_bytes), AT(AGAIN, again), AT(ACCEPTED, accepted), AT(DIALED, dialed),
+    AT(CLOSED, closed), AT(ACCEPT_ERRORS, accept_errors),
+#undef AT
+  };
+  for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
+    print_loop(shards, counters[i].metric, counters[i].offset, out);
+}
+
+static void print_copies(const struct shards *shards, struct wr_prom *out) {
+  static const char *const reasons[WR_COPIES] = {
+    [WR_COPY_STRADDLE] = "straddle", [WR_COPY_COMPACT] = "compact", [WR_COPY_TLS] = "tls",
+    [WR_COPY_EDIT] = "edit",         [WR_COPY_FLATTEN] = "flatten",
+  };
+  wr_prom_family(out, WR_METRIC_COPIED);
+  for (size_t r = 0; r < WR_COPIES; r++) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < shards->n; i++)
+      if (shards->list[i].loop) sum += peek(&shards->list[i].loop->copy_bytes[r]);
+    wr_prom_one(out, "why", reasons[r], sum);
+  }
+}
+
+static void print_pool(const struct wr_ledger *ledger, struct wr_prom *out) {
+  wr_prom_scalar(out, WR_METRIC_POOL_SIZE, wr_ledger_pool_bytes(ledger));
+  wr_prom_scalar(out, WR_METRIC_POOL_PEAK, wr_ledger_peak_bytes(ledger));
+  wr_prom_scalar(out, WR_METRIC_POOL_LEVEL, wr_ledger_level(ledger));
+  wr_prom_family(out, WR_METRIC_POOL_BYTES);
+  for (unsigned c = 0; c < WR_CHARGES; c++)
+    wr_prom_one(out, "class", wr_charge_name((enum wr_charge)c),
+                wr_ledger_bytes(ledger, (enum wr_charge)c));
+  wr_prom_family(out, WR_METRIC_POOL_REFUSALS);
+  for (unsigned c = 0; c < WR_CHARGES; c++)
+    wr_prom_one(out, "class", wr_charge_name((enum wr_charge)c),
+                wr_ledger_refusals(ledger, (enum wr_charge)c));
+}
+
+static void print_heap(struct wr_prom *out) {
+  wr_prom_scalar(out, WR_METRIC_HEAP_CALLS, wr_heap_calls());
+  wr_prom_family(out, WR_METRIC_HEAP_BYTES);
+  for (unsigned t = 0; t < WR_HEAP_TAGS; t++)
+    wr_prom_one(out, "tag", wr_heap_tag_name((enum wr_heap_tag)t),
+                wr_heap_live_bytes((enum wr_heap_tag)t));
+  wr_prom_family(out, WR_METRIC_HEAP_LIVE);
+  for (unsigned t = 0; t < WR_HEAP_TAGS; t++)
+    wr_prom_one(out, "tag", wr_heap_tag_name((enum wr_heap_tag)t),
+                wr_heap_live_count((enum wr_heap_tag)t));
+}
+
+void wr_server_metrics_print(const struct wr_server_shard *list, size_t n,
+                             const struct wr_server_gauges *gauges, struct wr_prom *out) {
+  const struct shards shards = { list, n };
+  struct wr_metrics *metrics[MAX_SHARDS];
+  size_t count = 0;
+  uint64_t dropped = 0;
+  WR_CHECK(n <= MAX_SHARDS);
+  for (size_t i = 0; i < n; i++) {
+    if (list[i].metrics) metrics[count++] = list[i].metrics;
+    if (list[i].logger) dropped += wr_logger_dropped(list[i].logger);
+  }
+  wr_prom_scalar(out, WR_METRIC_WORKERS, n);
+  wr_prom_scalar(out, WR_METRIC_START_TIME, gauges->started_unix_s);
+  wr_prom_scalar(out, WR_METRIC_DRAINING, gauges->draining ? 1 : 0);
+  print_relays(&shards, out);
+  wr_metrics_print(metrics, count, out);
+  print_loops(&shards, out);
+  print_copies(&shards, out);
+  if (gauges->ledger) print_pool(gauges->ledger, out);
+  print_heap(out);
+  wr_prom_scalar(out, WR_METRIC_EXPECT_FAILURES, wr_expect_failures());
+  wr_prom_scalar(out, WR_METRIC_LOG_DROPPED, dropped);
+}
