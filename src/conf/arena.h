@@ -1,5 +1,6 @@
 /* arena.h: the memory of one configuration: grows by chunks, is freed whole, and wiped as it goes,
- * because secrets live in it. Made and filled on one thread; what stands in it may then be read by all. */
+ * because secrets live in it. Made and filled on one thread; what stands in it may then be read by
+ * all. */
 #ifndef WR_CONF_ARENA_H
 #define WR_CONF_ARENA_H
 

@@ -4,8 +4,9 @@
 #include "conf/arena.h"
 
 const char *wr_kind_name(enum wr_kind kind) {
-  static const char *const names[WR_KINDS] = { "openai", "openai-compatible", "anthropic",
-                                               "ollama", "sse",               "mock" };
+  static const char *const names[WR_KINDS] = { "openai",    "openai-compatible",
+                                               "anthropic", "ollama",
+                                               "sse",       "mock" };
   return (unsigned)kind < WR_KINDS ? names[kind] : "?";
 }
 

@@ -1,8 +1,9 @@
 /* conf.h: one checked configuration as plain data.
  *
- * Made by policy/load from conf.lua on the master thread, then read-only: every worker of a generation shares it.
- * All of it lives in one conf arena (strings included) and is freed whole by wr_conf_free. Times in
- * milliseconds (0: none), sizes in bytes, unless the name says otherwise. `line` is the line of conf.lua that declared the thing. */
+ * Made by policy/load from conf.lua on the master thread, then read-only: every worker of a
+ * generation shares it. All of it lives in one conf arena (strings included) and is freed whole by
+ * wr_conf_free. Times in milliseconds (0: none), sizes in bytes, unless the name says otherwise.
+ * `line` is the line of conf.lua that declared the thing. */
 #ifndef WR_CONF_CONF_H
 #define WR_CONF_CONF_H
 
@@ -15,7 +16,8 @@
 
 enum wr_balance { WR_BALANCE_ROUND_ROBIN };
 
-enum wr_kind { /* of an upstream */
+/* Of an upstream. */
+enum wr_kind {
   WR_KIND_OPENAI,            /* chat and Responses */
   WR_KIND_OPENAI_COMPATIBLE, /* chat as vLLM, llama.cpp and others speak it */
   WR_KIND_ANTHROPIC,
@@ -26,24 +28,27 @@ enum wr_kind { /* of an upstream */
 };
 const char *wr_kind_name(enum wr_kind kind); /* "openai-compatible" … */
 
+/* File names; NULL: none. */
 struct wr_conf_tls {
-  const char *cert; /* borrowed: conf arena, like every pointer of this file; file names, NULL: none */
+  const char *cert; /* borrowed: conf arena, like every pointer of this file */
   const char *key;  /* borrowed: conf arena */
-  const char *ca;   /* borrowed: conf arena; bundle to verify the other side with; NULL: the system's, for upstreams */
-  const char *server_name; /* borrowed: conf arena; upstream: overrides the URL's host for SNI and verification */
-  bool verify;      /* upstream: default true; listener: a client certificate is required */
+  const char *ca; /* borrowed: conf arena; bundle to verify the other side with; NULL: the system's,
+                     for upstreams */
+  const char *server_name; /* borrowed: conf arena; upstream: overrides the URL's host for SNI and
+                              verification */
+  bool verify;             /* upstream: default true; listener: a client certificate is required */
 };
 
 struct wr_conf_listen {
-  const char *address; /* borrowed: conf arena; as net/addr.h reads it */
+  const char *address;           /* borrowed: conf arena; as net/addr.h reads it */
   const struct wr_conf_tls *tls; /* borrowed: conf arena; NULL: plain */
-  uint32_t max_streams; /* over all workers; 0: no limit of its own */
+  uint32_t max_streams;          /* over all workers; 0: no limit of its own */
   int line;
 };
 
 struct wr_conf_url {
-  const char *text; /* borrowed: conf arena; as written */
-  const char *host; /* borrowed: conf arena; name or literal without brackets */
+  const char *text;      /* borrowed: conf arena; as written */
+  const char *host;      /* borrowed: conf arena; name or literal without brackets */
   const char *authority; /* borrowed: conf arena; what the Host field says */
   const char *base_path; /* borrowed: conf arena; "" or "/prefix" without a trailing slash */
   uint16_t port;
@@ -81,7 +86,7 @@ struct wr_conf_upstream {
   enum wr_kind kind;
   const struct wr_conf_url *urls; /* borrowed: conf arena; each is a peer */
   size_t url_count;
-  struct wr_secret key;  /* empty: the client's own credentials pass through */
+  struct wr_secret key;               /* empty: the client's own credentials pass through */
   const struct wr_conf_model *models; /* borrowed: conf arena; empty: any model, unchanged */
   size_t model_count;
   const struct wr_conf_price *prices; /* borrowed: conf arena */
@@ -89,25 +94,26 @@ struct wr_conf_upstream {
   const struct wr_conf_header *headers; /* borrowed: conf arena; added to each request */
   size_t header_count;
   struct wr_conf_timeouts timeout;
-  struct wr_conf_tls tls;  /* used by https URLs */
-  uint32_t keep_idle;      /* idle connections a worker keeps; default 32 */
-  uint32_t keep_idle_ms;   /* default 60 s */
-  uint32_t max_streams;    /* limit = { n }; 0: none */
+  struct wr_conf_tls tls; /* used by https URLs */
+  uint32_t keep_idle;     /* idle connections a worker keeps; default 32 */
+  uint32_t keep_idle_ms;  /* default 60 s */
+  uint32_t max_streams;   /* limit = { n }; 0: none */
   enum wr_balance balance;
-  const struct wr_conf_header *mock; /* borrowed: conf arena; options of kind mock, in the words of mock/mock.h */
+  const struct wr_conf_header *mock; /* borrowed: conf arena; in the words of mock/mock.h */
   size_t mock_count;
-  const char *text_path;   /* borrowed: conf arena; kind sse: where an event's text is, NULL: nowhere */
+  const char *text_path; /* borrowed: conf arena; kind sse: an event's text; NULL: nowhere */
   int line;
 };
 
 /* Every upstream is also a group of its own, of the same name; groups come after those. */
 struct wr_conf_group {
-  const char *name; /* borrowed: conf arena */
-  const uint32_t *members; /* borrowed: conf arena; indexes of upstreams, in order; `last` of the declaration stands last */
+  const char *name;        /* borrowed: conf arena */
+  const uint32_t *members; /* borrowed: conf arena; indexes of upstreams, in order; `last` of the
+                              declaration stands last */
   size_t member_count;
   uint32_t attempts; /* 1: no second attempt */
   enum wr_balance balance;
-  const char *last;  /* borrowed: conf arena; NULL: none; already among the members */
+  const char *last; /* borrowed: conf arena; NULL: none; already among the members */
   int line;
 };
 
@@ -132,31 +138,32 @@ struct wr_conf_route {
   uint32_t methods; /* bit 1 << enum wr_method of wire/head.h; 0: any */
   uint32_t to;      /* index of a group */
   uint32_t hooks;   /* enum wr_hook_bit */
-  const char *request_hooks; /* borrowed: conf arena; "budget(Lua) cost(Lua)", for people; NULL: none */
-  const char *event_hooks;   /* borrowed: conf arena; as above, in the order they run */
-  const char *end_hooks;     /* borrowed: conf arena; as above */
-  uint64_t body_bytes;      /* limits.body; default 32 MiB */
-  uint32_t inspect_bytes;   /* how much of a body is held back to find its model and to be sent again; default 64 KiB */
-  uint32_t event_bytes;     /* one event at most; default 1 MiB */
+  const char *request_hooks; /* borrowed: conf arena; "budget(Lua) cost(Lua)"; NULL: none */
+  const char *event_hooks; /* borrowed: conf arena; as above, in the order they run */
+  const char *end_hooks;   /* borrowed: conf arena; as above */
+  uint64_t body_bytes;     /* limits.body; default 32 MiB */
+  uint32_t inspect_bytes; /* how much of a body is held back to find its model and to be sent again;
+                             default 64 KiB */
+  uint32_t event_bytes;   /* one event at most; default 1 MiB */
   uint32_t head_timeout_ms; /* 10 s */
   uint32_t body_timeout_ms; /* 60 s without any byte of the body */
   uint32_t output_tokens;   /* cap on max_tokens; 0: none */
   uint32_t streams_per_key; /* 0: none */
   uint32_t heartbeat_ms;    /* 15 s; 0: none */
   enum wr_commit commit;
-  uint32_t held_bytes;      /* lifecycle frames held before the commit point; default 64 KiB */
+  uint32_t held_bytes; /* lifecycle frames held before the commit point; default 64 KiB */
   enum wr_slow_action slow_action;
-  uint32_t slow_high_bytes; /* 64 KiB */
-  uint32_t slow_low_bytes;  /* 16 KiB */
-  uint32_t slow_give_up_ms; /* 30 s above high without progress; 0: never */
-  bool open;                /* no key is asked for, even where weir.keys is declared */
-  bool keys_required;       /* weir.keys is declared and the route isn't `open` */
+  uint32_t slow_high_bytes;        /* 64 KiB */
+  uint32_t slow_low_bytes;         /* 16 KiB */
+  uint32_t slow_give_up_ms;        /* 30 s above high without progress; 0: never */
+  bool open;                       /* no key is asked for, even where weir.keys is declared */
+  bool keys_required;              /* weir.keys is declared and the route isn't `open` */
   struct wr_conf_timeouts timeout; /* fields that are 0 defer to the upstream's; total_ms too */
   int line;
 };
 
 struct wr_conf_key {
-  const char *name;  /* borrowed: conf arena */
+  const char *name;       /* borrowed: conf arena */
   const char *class_name; /* borrowed: conf arena; "" when none */
   const char *sha256_hex; /* borrowed: conf arena; as written */
   uint8_t sha256[32];
@@ -168,25 +175,25 @@ struct wr_conf_server {
   uint32_t workers;      /* 0: one a core */
   uint64_t memory_bytes; /* 64 MiB */
   const char *admin;     /* borrowed: conf arena; "127.0.0.1:9901", "unix:…", NULL: none */
-  const char *log;       /* borrowed: conf arena; file name, "stderr", "stdout", "off"; default "stderr" */
+  const char *log; /* borrowed: conf arena; file name, "stderr", "stdout", "off" */
   enum wr_log_format log_format;
-  uint32_t drain_ms;     /* 10 min */
+  uint32_t drain_ms;       /* 10 min */
   uint32_t client_idle_ms; /* a kept-alive client between requests: 75 s */
-  uint32_t max_streams;  /* over all workers; 0: as memory allows */
+  uint32_t max_streams;    /* over all workers; 0: as memory allows */
 };
 
 struct wr_conf_lua {
-  const char *path;       /* borrowed: conf arena; "policies/?.lua", relative to conf.lua */
-  uint64_t memory_bytes;  /* a worker: 16 MiB */
-  uint32_t instructions;  /* a call: 100000 */
-  uint32_t retained_bytes;/* a stream: 64 KiB */
+  const char *path;        /* borrowed: conf arena; "policies/?.lua", relative to conf.lua */
+  uint64_t memory_bytes;   /* a worker: 16 MiB */
+  uint32_t instructions;   /* a call: 100000 */
+  uint32_t retained_bytes; /* a stream: 64 KiB */
 };
 
 struct wr_conf {
   const char *file; /* borrowed: conf arena */
   struct wr_conf_server server;
   struct wr_conf_lua lua;
-  const struct wr_conf_listen *listens;     /* borrowed: conf arena */
+  const struct wr_conf_listen *listens; /* borrowed: conf arena */
   size_t listen_count;
   const struct wr_conf_upstream *upstreams; /* borrowed: conf arena */
   size_t upstream_count;
@@ -198,7 +205,7 @@ struct wr_conf {
   size_t key_count;
   bool keys_declared;
   const char *keys_file; /* borrowed: conf arena; NULL: inline, or none */
-  void *arena; /* owned: all of the above */
+  void *arena;           /* owned: all of the above */
 };
 
 void wr_conf_free(struct wr_conf *conf);

@@ -10,7 +10,7 @@
 
 struct printer {
   wr_conf_out_fn out;
-  void *ctx; /* borrowed: the caller's */
+  void *ctx;                  /* borrowed: the caller's */
   const struct wr_conf *conf; /* borrowed: the call */
 };
 
@@ -332,8 +332,9 @@ static void put_groups(const struct printer *p) {
       put_quoted(p, g->last);
       put(p, ",\n");
     }
-    put_fields(p, &(struct wr_schema){ .fields = wr_schema_group.fields + 2,
-                                       .field_count = wr_schema_group.field_count - 2 },
+    put_fields(p,
+               &(struct wr_schema){ .fields = wr_schema_group.fields + 2,
+                                    .field_count = wr_schema_group.field_count - 2 },
                g, 1);
     put(p, "}\n\n");
   }

@@ -88,14 +88,16 @@ static enum wr_err set_integer(const struct wr_field *f, void *target, const str
   return store_number(target, f, (uint64_t)i, why);
 }
 
-/* A duration or a size. A bare number is refused: "30" means seconds to one reader and milliseconds to another. */
+/* A duration or a size. A bare number is refused: "30" means seconds to one reader and milliseconds
+ * to another. */
 static enum wr_err set_quantity(const struct wr_field *f, void *target, const struct wr_value *v,
                                 char *why) {
   bool time = f->type == WR_FIELD_DURATION;
   const char *must = time ? "a duration such as \"30s\"" : "a size such as \"64KiB\"";
   if (v->type == WR_VALUE_INTEGER || v->type == WR_VALUE_NUMBER)
-    return wrong(why, time ? "needs a unit: write \"30s\", \"500ms\", \"2m\" (a bare number is an error)"
-                           : "needs a unit: write \"64KiB\", \"4MiB\" (a bare number is an error)");
+    return wrong(why,
+                 time ? "needs a unit: write \"30s\", \"500ms\", \"2m\" (a bare number is an error)"
+                      : "needs a unit: write \"64KiB\", \"4MiB\" (a bare number is an error)");
   if (v->type != WR_VALUE_TEXT) return wrong_type(why, must, v);
   uint64_t n = 0;
   enum wr_err err = time ? wr_text_duration_us(v->text, &n) : wr_text_size_bytes(v->text, &n);

@@ -143,8 +143,8 @@ static void put_section(const struct printer *p, const struct wr_schema *schema)
 
 void wr_schema_print_markdown(wr_conf_out_fn out, void *ctx) {
   const struct printer p = { out, ctx };
-  const struct wr_schema *const all[] = { &wr_schema_server, &wr_schema_lua,   &wr_schema_listen,
+  const struct wr_schema *const all[] = { &wr_schema_server,   &wr_schema_lua,   &wr_schema_listen,
                                           &wr_schema_upstream, &wr_schema_group, &wr_schema_keys,
-                                          &wr_schema_key,    &wr_schema_route };
+                                          &wr_schema_key,      &wr_schema_route };
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) put_section(&p, all[i]);
 }

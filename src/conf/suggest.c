@@ -59,9 +59,7 @@ const char *wr_schema_suggest(const struct wr_schema *schema, struct wr_span wro
   return wr_suggest(wrong, field_at, schema);
 }
 
-static const char *word_at(const void *ctx, size_t i) {
-  return ((const char *const *)ctx)[i];
-}
+static const char *word_at(const void *ctx, size_t i) { return ((const char *const *)ctx)[i]; }
 
 const char *wr_words_suggest(const char *const *words, struct wr_span wrong) {
   return wr_suggest(wrong, word_at, words);

@@ -25,8 +25,7 @@ void wr_diag_fini(struct wr_diag *diag) {
 static bool grow(struct wr_diag *diag) {
   if (diag->count < diag->cap) return true;
   size_t cap = diag->cap ? diag->cap * 2 : 8;
-  struct wr_diag_entry *more =
-      wr_heap_realloc(WR_HEAP_CONF, diag->entries, cap * sizeof *more);
+  struct wr_diag_entry *more = wr_heap_realloc(WR_HEAP_CONF, diag->entries, cap * sizeof *more);
   if (!more) return false;
   diag->entries = more;
   diag->cap = cap;
@@ -38,6 +37,9 @@ static void one_line(char *text) {
   for (char *c = text; *c; c++)
     if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = ' ';
 }
+
+static void add(struct wr_diag *diag, enum wr_diag_grade grade, const char *file, int line,
+                const char *format, va_list args) WR_PRINTF(5, 0);
 
 static void add(struct wr_diag *diag, enum wr_diag_grade grade, const char *file, int line,
                 const char *format, va_list args) {
@@ -85,8 +87,7 @@ void wr_diag_sort(struct wr_diag *diag) {
   for (size_t i = 1; i < diag->count; i++) {
     struct wr_diag_entry e = diag->entries[i];
     size_t j = i;
-    for (; j > 0 && before(&e, &diag->entries[j - 1]); j--)
-      diag->entries[j] = diag->entries[j - 1];
+    for (; j > 0 && before(&e, &diag->entries[j - 1]); j--) diag->entries[j] = diag->entries[j - 1];
     diag->entries[j] = e;
   }
 }

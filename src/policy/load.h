@@ -27,14 +27,15 @@ struct wr_vm;
 #define WR_LOAD_ROUTES_KEY "weir.routes"
 #define WR_LOAD_SOURCE_MAX_BYTES (4u << 20)
 
-/* file: for messages, and relative names count from its folder. CONFIG: see diag; NOMEM (in a script
- * that needs more than its heap's cap, diag says so). *out is set on WR_OK only; warnings may stand
- * in diag all the same. */
+/* file: for messages, and relative names count from its folder. CONFIG: see diag; NOMEM (in a
+ * script that needs more than its heap's cap, diag says so). *out is set on WR_OK only; warnings
+ * may stand in diag all the same. */
 WR_MUST_USE enum wr_err wr_conf_load(struct wr_vm *vm, const char *file, struct wr_span source,
                                      struct wr_conf **out, struct wr_diag *diag);
-/* Reads the file and loads it in a VM of its own, which is gone afterwards. A file that can't be read
- * is CONFIG, with an entry in diag. */
-WR_MUST_USE enum wr_err wr_conf_load_file(const char *file, struct wr_conf **out, struct wr_diag *diag);
+/* Reads the file and loads it in a VM of its own, which is gone afterwards. A file that can't be
+ * read is CONFIG, with an entry in diag. */
+WR_MUST_USE enum wr_err wr_conf_load_file(const char *file, struct wr_conf **out,
+                                          struct wr_diag *diag);
 /* The bytes of a file, less than WR_LOAD_SOURCE_MAX_BYTES, from the heap (tag CONF), with a NUL
  * behind them. IO: see errno. */
 WR_MUST_USE enum wr_err wr_conf_read_source(const char *file, char **give_bytes, size_t *len);

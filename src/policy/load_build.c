@@ -15,7 +15,8 @@ static const struct decl *find_kind(const struct load *l, enum decl_kind kind) {
 
 /* Upstreams and groups share their names. */
 static bool same_space(enum decl_kind a, enum decl_kind b) {
-  return a == b || (a == DECL_UPSTREAM && b == DECL_GROUP) || (a == DECL_GROUP && b == DECL_UPSTREAM);
+  return a == b || (a == DECL_UPSTREAM && b == DECL_GROUP) ||
+         (a == DECL_GROUP && b == DECL_UPSTREAM);
 }
 
 static void check_twice(struct load *l, const struct decl *d) {
@@ -71,11 +72,13 @@ static void build_server(lua_State *L, struct load *l) {
   if (strcmp(s->admin, "off") == 0) {
     s->admin = NULL;
   } else if (wr_addr_parse(wr_span_str(s->admin), &addr) != WR_OK) {
-    load_error(l, &at, "must be an address such as \"127.0.0.1:9901\", \"unix:/run/weir.sock\", or "
-                       "\"off\", not \"%s\"", s->admin);
+    load_error(l, &at,
+               "must be an address such as \"127.0.0.1:9901\", \"unix:/run/weir.sock\", or "
+               "\"off\", not \"%s\"",
+               s->admin);
   }
-  bool word = strcmp(s->log, "stderr") == 0 || strcmp(s->log, "stdout") == 0 ||
-              strcmp(s->log, "off") == 0;
+  bool word =
+      strcmp(s->log, "stderr") == 0 || strcmp(s->log, "stdout") == 0 || strcmp(s->log, "off") == 0;
   if (!word) s->log = load_path(L, l, s->log);
 }
 
@@ -98,8 +101,9 @@ static void build_listen(lua_State *L, struct load *l, const struct decl *d,
   lua_pop(L, 1);
   struct wr_addr addr;
   if (wr_addr_parse(wr_span_str(d->name), &addr) != WR_OK)
-    load_error_text(l, &top, "not an address: \"127.0.0.1:8080\", \"[::1]:8080\", \":8080\" or "
-                             "\"unix:/run/weir.sock\"");
+    load_error_text(l, &top,
+                    "not an address: \"127.0.0.1:8080\", \"[::1]:8080\", \":8080\" or "
+                    "\"unix:/run/weir.sock\"");
   const struct place tls = { d, NULL, "tls" };
   const struct place verify = { d, &tls, "verify" };
   if (out->tls && out->tls->verify && !out->tls->ca)

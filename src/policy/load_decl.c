@@ -1,5 +1,5 @@
-/* The declarative functions of `weir`: each notes what it was given and where. Nothing is checked here but the shape
- * of the call, so that one mistake doesn't hide the next. */
+/* The declarative functions of `weir`: each notes what it was given and where. Nothing is checked
+ * here but the shape of the call, so that one mistake doesn't hide the next. */
 #include <lauxlib.h>
 #include <string.h>
 
@@ -72,8 +72,9 @@ static int decl_lua(lua_State *L) {
     const char *file;
     int line;
     load_where(L, l, 1, &file, &line);
-    wr_diag_error(l->diag, file, line,
-                  "lua: 'path' must be declared before the first require (line order matters here)");
+    wr_diag_error(
+        l->diag, file, line,
+        "lua: 'path' must be declared before the first require (line order matters here)");
     return 0;
   }
   if (path.len && !memchr(path.ptr, '\0', path.len)) l->lua_path = load_copy(L, l, path);
@@ -133,10 +134,11 @@ static int named(lua_State *L, enum decl_kind kind, const char *function) {
     wr_diag_error(l->diag, file, line, "%s: expected a name: %s \"…\" { … }, got %s",
                   load_decl_word(kind), function, load_type_name(L, 1));
   } else if (kind != DECL_LISTEN && !name_is_valid(load_span(L, 1))) {
-    wr_diag_error(l->diag, file, line,
-                  "%s '%.70s': a name has 1 to %d letters, digits, '-', '_' or '.', and begins with "
-                  "a letter or digit",
-                  load_decl_word(kind), lua_tostring(L, 1), NAME_MAX_BYTES);
+    wr_diag_error(
+        l->diag, file, line,
+        "%s '%.70s': a name has 1 to %d letters, digits, '-', '_' or '.', and begins with "
+        "a letter or digit",
+        load_decl_word(kind), lua_tostring(L, 1), NAME_MAX_BYTES);
   } else {
     (void)note(L, l, kind, load_copy(L, l, load_span(L, 1)));
     index = (lua_Integer)l->decl_count - 1;
@@ -181,10 +183,11 @@ static bool absent(lua_State *L, const char *name) {
 
 void load_decl_register(lua_State *L) {
   static const luaL_Reg declare[] = {
-    { "api", decl_api },       { "server", decl_server }, { "lua", decl_lua },
-    { "listen", decl_listen }, { "upstream", decl_upstream }, { "group", decl_group },
-    { "keys", decl_keys },     { "route", decl_route },   { "use", decl_use },
-    { NULL, NULL },
+    { "api", decl_api },           { "server", decl_server },
+    { "lua", decl_lua },           { "listen", decl_listen },
+    { "upstream", decl_upstream }, { "group", decl_group },
+    { "keys", decl_keys },         { "route", decl_route },
+    { "use", decl_use },           { NULL, NULL },
   };
   static const char *const values[] = { "every", "counter", "budget", "flag", NULL };
   wr_vm_push_weir(L);

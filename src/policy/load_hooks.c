@@ -65,7 +65,8 @@ static void check_in_place(lua_State *L, struct load *l, const struct decl *d, i
   }
 }
 
-/* Pushes the chain of a route, in the order of requests; `global` is what stands in front of all. */
+/* Pushes the chain of a route, in the order of requests; `global` is what stands in front of all.
+ */
 static void push_chain(lua_State *L, struct load *l, const struct decl *d, int global) {
   lua_newtable(L);
   int chain = lua_gettop(L);
@@ -111,7 +112,8 @@ static void prepare(lua_State *L, struct load *l, int item, int done) {
   lua_settop(L, spec - 1);
 }
 
-/* Pushes { fn, plugin, guard, conf } of one item of a chain, or nothing when it has no such hook. */
+/* Pushes { fn, plugin, guard, conf } of one item of a chain, or nothing when it has no such hook.
+ */
 static bool push_entry(lua_State *L, int item, const char *hook, const char **name) {
   int top = lua_gettop(L);
   const struct decl *d = load_instance(L, item); /* pushes spec and conf */
@@ -143,7 +145,8 @@ static bool push_entry(lua_State *L, int item, const char *hook, const char **na
   return true;
 }
 
-/* Pushes the list of one hook; returns its names for people, NULL and nothing pushed when it is empty. */
+/* Pushes the list of one hook; returns its names for people, NULL and nothing pushed when it is
+ * empty. */
 static const char *push_hook_list(lua_State *L, struct load *l, int chain, size_t h) {
   char store[NAMES_BYTES];
   struct wr_buf names;

@@ -1,8 +1,9 @@
 /* load_int.h: what the files of the loader share; nobody else includes it.
  *
- * One struct load a run, on the caller's stack. What it makes stands in the configuration's arena, so that a
- * Lua error may jump over any of these functions without a leak. Everything that is declared is noted first
- * (load_decl.c), then built and checked as a whole (load_build.c and what it calls). */
+ * One struct load a run, on the caller's stack. What it makes stands in the configuration's arena,
+ * so that a Lua error may jump over any of these functions without a leak. Everything that is
+ * declared is noted first (load_decl.c), then built and checked as a whole (load_build.c and what
+ * it calls). */
 #ifndef WR_POLICY_LOAD_INT_H
 #define WR_POLICY_LOAD_INT_H
 
@@ -50,22 +51,22 @@ struct name_check {
 };
 
 struct load {
-  struct wr_vm *vm;       /* borrowed: the caller's */
-  struct wr_diag *diag;   /* borrowed: the caller's */
-  struct wr_conf_arena *arena; /* borrowed: the caller's until the configuration owns it */
-  struct wr_conf *conf;   /* borrowed: in the arena */
-  const char *file;       /* borrowed: the caller's */
-  const char *dir;        /* borrowed: conf arena; "" or with a "/" at its end */
-  struct wr_span source;  /* borrowed: the caller's */
+  struct wr_vm *vm;             /* borrowed: the caller's */
+  struct wr_diag *diag;         /* borrowed: the caller's */
+  struct wr_conf_arena *arena;  /* borrowed: the caller's until the configuration owns it */
+  struct wr_conf *conf;         /* borrowed: in the arena */
+  const char *file;             /* borrowed: the caller's */
+  const char *dir;              /* borrowed: conf arena; "" or with a "/" at its end */
+  struct wr_span source;        /* borrowed: the caller's */
   struct wr_conf_group *groups; /* borrowed: the configuration's, while it is filled */
   struct wr_conf_route *routes; /* borrowed: as above */
-  struct decl *decls;     /* borrowed: conf arena */
+  struct decl *decls;           /* borrowed: conf arena */
   size_t decl_count, decl_cap;
   struct name_check *checks; /* borrowed: conf arena */
   size_t check_count, check_cap;
-  const char *lua_path;   /* borrowed: conf arena or static; what require uses */
-  char *hold;             /* owned: a file's text while it becomes a Lua string; tag CONF */
-  bool path_used;         /* require has run: the path may change no more */
+  const char *lua_path; /* borrowed: conf arena or static; what require uses */
+  char *hold;           /* owned: a file's text while it becomes a Lua string; tag CONF */
+  bool path_used;       /* require has run: the path may change no more */
 };
 
 /* Where a value stands: a chain of options up to a declaration. */
@@ -105,16 +106,18 @@ const char *load_decl_word(enum decl_kind kind); /* "upstream" */
 /* An error at an option: "upstream 'openai': 'timeout.connect' must be …". */
 void load_error(struct load *l, const struct place *at, const char *format, ...) WR_PRINTF(3, 4);
 /* The same without the option's name, for sentences of their own: "upstream 'openai': …". */
-void load_error_text(struct load *l, const struct place *at, const char *format, ...) WR_PRINTF(3, 4);
-/* Reads the table at idx into target by the schema, defaults first. Fields that the schema leaves to the loader are only
- * known, not read. positional: values without a name are fine. */
+void load_error_text(struct load *l, const struct place *at, const char *format, ...)
+    WR_PRINTF(3, 4);
+/* Reads the table at idx into target by the schema, defaults first. Fields that the schema leaves
+ * to the loader are only known, not read. positional: values without a name are fine. */
 void load_table(lua_State *L, struct load *l, const struct place *at, int idx,
                 const struct wr_schema *schema, void *target, bool positional);
 /* A pushed copy of the option, or nil. */
 int load_option(lua_State *L, int idx, const char *name);
 /* The file exists and can be read; else an error at `at`. */
 void load_check_file(struct load *l, const struct place *at, const char *name);
-/* The value at idx as text (a string, a number or a boolean), copied; NULL when it is something else. */
+/* The value at idx as text (a string, a number or a boolean), copied; NULL when it is something
+ * else. */
 const char *load_text(lua_State *L, struct load *l, int idx);
 
 /* --- load_secret.c --- */
@@ -142,8 +145,8 @@ void load_routes(lua_State *L, struct load *l);
 /* Fills the registry's list of routes and the masks; runs the plugins' prepare. */
 void load_hooks(lua_State *L, struct load *l);
 /* --- load_plugin.c --- */
-/* The instance at idx (what a plugin's call gave): pushes plugin table and frozen options, returns its place; NULL with
- * nothing pushed when it is none. */
+/* The instance at idx (what a plugin's call gave): pushes plugin table and frozen options, returns
+ * its place; NULL with nothing pushed when it is none. */
 const struct decl *load_instance(lua_State *L, int idx);
 /* Is the value at idx a plugin that was not called? */
 bool load_is_plugin(lua_State *L, int idx);

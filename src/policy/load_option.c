@@ -8,9 +8,19 @@
 #include "base/check.h"
 #include "base/text.h"
 
-enum base { B_STRING, B_INTEGER, B_NUMBER, B_BOOLEAN, B_DURATION, B_SIZE, B_UPSTREAM, B_KEY, BASES };
-static const char *const base_names[] = { "string",   "integer", "number",   "boolean",
-                                          "duration", "size",    "upstream", "key", NULL };
+enum base {
+  B_STRING,
+  B_INTEGER,
+  B_NUMBER,
+  B_BOOLEAN,
+  B_DURATION,
+  B_SIZE,
+  B_UPSTREAM,
+  B_KEY,
+  BASES
+};
+static const char *const base_names[] = { "string", "integer",  "number", "boolean", "duration",
+                                          "size",   "upstream", "key",    NULL };
 
 enum shape { ONE, LIST, MAP };
 
@@ -45,8 +55,9 @@ static void check_entry(lua_State *L, struct load *l, const struct place *at, in
   static const char *const known[] = { "default", "min", "max", "one_of", "required", "doc", NULL };
   struct type type;
   if (!entry_type(L, idx, &type)) {
-    load_error(l, at, "must be { \"type\", … } with a type of string, integer, number, boolean, "
-                      "duration, size, upstream, key, list of T, map of T");
+    load_error(l, at,
+               "must be { \"type\", … } with a type of string, integer, number, boolean, "
+               "duration, size, upstream, key, list of T, map of T");
     return;
   }
   for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
@@ -82,8 +93,10 @@ static void note_name(lua_State *L, struct load *l, const struct place *at, bool
   l->checks = load_grow(L, l, l->checks, l->check_count, &l->check_cap, sizeof *l->checks);
   struct name_check *c = &l->checks[l->check_count];
   c->name = load_copy(L, l, load_span(L, idx));
-  c->option = load_copy(L, l, wr_span_str(at->key && at->key[0] != '[' ? at->key
-                                          : at->up && at->up->key ? at->up->key : "?"));
+  c->option = load_copy(L, l,
+                        wr_span_str(at->key && at->key[0] != '[' ? at->key
+                                    : at->up && at->up->key      ? at->up->key
+                                                                 : "?"));
   c->plugin = at->decl->name;
   c->file = at->decl->file;
   c->line = at->decl->line;
@@ -111,7 +124,8 @@ static bool wrong(lua_State *L, struct load *l, const struct place *at, int idx,
 }
 
 /* Pushes the value at idx as its type wants it; nil and false when it isn't one. */
-static bool push_one(lua_State *L, struct load *l, const struct place *at, enum base base, int idx) {
+static bool push_one(lua_State *L, struct load *l, const struct place *at, enum base base,
+                     int idx) {
   int type = lua_type(L, idx);
   switch (base) {
   case B_STRING:
@@ -135,8 +149,8 @@ static bool push_one(lua_State *L, struct load *l, const struct place *at, enum 
     break;
   default:
     if (type == LUA_TSTRING && push_quantity(L, base, load_span(L, idx))) return true;
-    return wrong(L, l, at, idx, base == B_DURATION ? "a duration such as \"30s\""
-                                                   : "a size such as \"64KiB\"");
+    return wrong(L, l, at, idx,
+                 base == B_DURATION ? "a duration such as \"30s\"" : "a size such as \"64KiB\"");
   }
   lua_pushvalue(L, idx);
   return true;
@@ -149,8 +163,8 @@ static bool bound(lua_State *L, int entry, const char *name, enum base base, lua
   if (type == LUA_TNUMBER) {
     *out = lua_tonumber(L, -1);
     there = true;
-  } else if (type == LUA_TSTRING && push_quantity(L, base == B_DURATION ? base : B_SIZE,
-                                                  load_span(L, -1))) {
+  } else if (type == LUA_TSTRING &&
+             push_quantity(L, base == B_DURATION ? base : B_SIZE, load_span(L, -1))) {
     *out = lua_tonumber(L, -1);
     lua_pop(L, 1);
     there = true;
@@ -170,7 +184,8 @@ static void check_range(lua_State *L, struct load *l, const struct place *at, in
     load_error(l, at, "must be at most %.14g", limit);
 }
 
-static void check_one_of(lua_State *L, struct load *l, const struct place *at, int entry, int value) {
+static void check_one_of(lua_State *L, struct load *l, const struct place *at, int entry,
+                         int value) {
   if (load_option(L, entry, "one_of") == LUA_TTABLE) {
     char words[200] = "";
     size_t len = 0;
@@ -278,7 +293,8 @@ static void unknown(lua_State *L, struct load *l, const struct place *at, int sc
 }
 
 /* One option: what was given, or the default; pushes the value for the result. */
-static void push_option(lua_State *L, struct load *l, const struct place *at, int entry, int values) {
+static void push_option(lua_State *L, struct load *l, const struct place *at, int entry,
+                        int values) {
   if (load_option(L, values, at->key) == LUA_TNIL) {
     lua_pop(L, 1);
     load_option(L, entry, "required");
@@ -336,8 +352,10 @@ void load_option_names(struct load *l) {
     wr_name_at_fn at = c->key ? key_at : upstream_at;
     if (is_known(l->conf, at, c->name)) continue;
     const char *near = wr_suggest(wr_span_str(c->name), at, l->conf);
-    wr_diag_error(l->diag, c->file, c->line, "plugin '%s': '%s' names the %s '%s', which isn't "
-                  "declared%s%s%s", c->plugin, c->option, c->key ? "key" : "upstream", c->name,
+    wr_diag_error(l->diag, c->file, c->line,
+                  "plugin '%s': '%s' names the %s '%s', which isn't "
+                  "declared%s%s%s",
+                  c->plugin, c->option, c->key ? "key" : "upstream", c->name,
                   near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
   }
 }

@@ -5,10 +5,12 @@
 
 #include "policy/load_int.h"
 
-/* Checks the schema at idx (nil is fine): { name = { "type", default =, min =, max =, one_of =, required =, doc = } }. */
+/* Checks the schema at idx (nil is fine): { name = { "type", default =, min =, max =, one_of =,
+ * required =, doc = } }. */
 void load_option_schema(lua_State *L, struct load *l, const struct place *at, int idx);
-/* Checks the table `values` against the schema at idx and pushes the frozen result, defaults filled in: durations as
- * seconds, sizes as bytes. Names of upstreams and keys are noted, to be looked up at the end. */
+/* Checks the table `values` against the schema at idx and pushes the frozen result, defaults filled
+ * in: durations as seconds, sizes as bytes. Names of upstreams and keys are noted, to be looked up
+ * at the end. */
 void load_option_values(lua_State *L, struct load *l, const struct place *at, int idx, int values);
 /* The noted names, once everything is declared. */
 void load_option_names(struct load *l);

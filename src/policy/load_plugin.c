@@ -1,5 +1,5 @@
-/* weir.plugin { … }: a policy with options. Calling it checks the options against its schema at the caller's line and gives an
- * instance for a `use` list. */
+/* weir.plugin { … }: a policy with options. Calling it checks the options against its schema at the
+ * caller's line and gives an instance for a `use` list. */
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +20,12 @@ struct plugin_head {
 #define AT(member) (uint16_t) offsetof(struct plugin_head, member)
 static const struct wr_field plugin_fields[] = {
   { .name = "name", .type = WR_FIELD_STRING, .offset = AT(name), .required = true },
-  { .name = "api", .type = WR_FIELD_INTEGER, .offset = AT(api), .min = 1, .max = 1, .required = true },
+  { .name = "api",
+    .type = WR_FIELD_INTEGER,
+    .offset = AT(api),
+    .min = 1,
+    .max = 1,
+    .required = true },
   { .name = "guard", .type = WR_FIELD_BOOL, .offset = AT(guard), .def = "false" },
   { .name = "schema", .type = WR_FIELD_HOOK },
   { .name = "prepare", .type = WR_FIELD_HOOK },
@@ -36,7 +41,9 @@ static const struct wr_field plugin_fields[] = {
   { .name = "on_upstream_error", .type = WR_FIELD_LATER },
 };
 static const struct wr_schema plugin_schema = {
-  .name = "plugin", .fields = plugin_fields, .field_count = sizeof plugin_fields / sizeof plugin_fields[0],
+  .name = "plugin",
+  .fields = plugin_fields,
+  .field_count = sizeof plugin_fields / sizeof plugin_fields[0],
 };
 
 static struct decl *place_here(lua_State *L, struct load *l, const char *name) {

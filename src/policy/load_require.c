@@ -42,7 +42,8 @@ static const char *push_candidate(lua_State *L, struct wr_span templ, const char
   return lua_tostring(L, -1);
 }
 
-/* The first file along the templates that is there; pushes nothing. The names that were tried go into `tried`. */
+/* The first file along the templates that is there; pushes nothing. The names that were tried go
+ * into `tried`. */
 static const char *search(lua_State *L, struct load *l, const char *templates, const char *name,
                           luaL_Buffer *tried) {
   const char *at = templates;
@@ -91,14 +92,16 @@ static int load_require(lua_State *L) {
   lua_settop(L, 1);
   lua_getfield(L, LUA_REGISTRYINDEX, LOAD_REQUIRED_KEY);
   int known = lua_getfield(L, 2, name);
-  if (known == LUA_TBOOLEAN) return luaL_error(L, "require '%s': the files require each other", name);
+  if (known == LUA_TBOOLEAN)
+    return luaL_error(L, "require '%s': the files require each other", name);
   if (known != LUA_TNIL) return 1;
   lua_pop(L, 1);
   luaL_Buffer tried;
   luaL_buffinit(L, &tried);
   bool own = strncmp(name, "weir.", 5) != 0;
   if (own) l->path_used = true;
-  const char *file = search(L, l, own ? l->lua_path : "lua/?.lua;" WR_LUA_DIR "/?.lua", name, &tried);
+  const char *file =
+      search(L, l, own ? l->lua_path : "lua/?.lua;" WR_LUA_DIR "/?.lua", name, &tried);
   luaL_pushresult(&tried);
   if (!file) return luaL_error(L, "require '%s': not found:%s", name, lua_tostring(L, -1));
   lua_settop(L, 2);

@@ -63,7 +63,8 @@ static void check_slow(lua_State *L, struct load *l, const struct place *top, in
     load_error(l, &low, "must be less than 'slow_client.high'");
 }
 
-static void build_route(lua_State *L, struct load *l, const struct decl *d, struct wr_conf_route *r) {
+static void build_route(lua_State *L, struct load *l, const struct decl *d,
+                        struct wr_conf_route *r) {
   const struct place top = { d, NULL, NULL };
   const struct place match = { d, NULL, "match" };
   const struct place path = { d, &match, "path" }, host = { d, &match, "host" };
@@ -91,6 +92,7 @@ void load_routes(lua_State *L, struct load *l) {
     l->conf->route_count++;
   }
   if (l->conf->route_count == 0 && l->diag->errors == 0)
-    wr_diag_error(l->diag, l->file, 0, "no route: declare one, such as weir.route \"all\" "
-                                       "{ match = { path = \"*\" }, to = \"…\" }");
+    wr_diag_error(l->diag, l->file, 0,
+                  "no route: declare one, such as weir.route \"all\" "
+                  "{ match = { path = \"*\" }, to = \"…\" }");
 }

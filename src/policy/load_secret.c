@@ -1,5 +1,5 @@
-/* weir.secret: where a credential is, never the credential. The bytes go from the environment or the file straight into
- * the configuration's arena; no Lua value ever holds them. */
+/* weir.secret: where a credential is, never the credential. The bytes go from the environment or
+ * the file straight into the configuration's arena; no Lua value ever holds them. */
 #include <errno.h>
 #include <lauxlib.h>
 #include <stdlib.h>

@@ -28,8 +28,10 @@ static bool read_url(lua_State *L, struct load *l, const struct place *at, int i
   struct wr_url url;
   enum wr_err err = wr_url_parse(text, &url);
   if (err != WR_OK) {
-    load_error(l, at, "must be http://host[:port][/path] or https://…, without user, query or "
-                      "fragment, not \"%.*s\"", (int)(text.len < 80 ? text.len : 80), text.ptr);
+    load_error(l, at,
+               "must be http://host[:port][/path] or https://…, without user, query or "
+               "fragment, not \"%.*s\"",
+               (int)(text.len < 80 ? text.len : 80), text.ptr);
     return false;
   }
   out->text = load_copy(L, l, text);
@@ -97,7 +99,8 @@ static void read_limit(lua_State *L, struct load *l, const struct place *top, in
 
 static bool has_model(const struct wr_conf_upstream *u, const char *name) {
   for (size_t i = 0; i < u->model_count; i++)
-    if (strcmp(u->models[i].client, name) == 0 || strcmp(u->models[i].client, "*") == 0) return true;
+    if (strcmp(u->models[i].client, name) == 0 || strcmp(u->models[i].client, "*") == 0)
+      return true;
   return u->model_count == 0;
 }
 
@@ -128,7 +131,8 @@ static void read_prices(lua_State *L, struct load *l, const struct place *top, i
                    "must be model = { in, out }: dollars per million tokens");
         continue;
       }
-      if (!has_model(u, p.model)) load_error(l, &inner, "is the price of a model that isn't in 'models'");
+      if (!has_model(u, p.model))
+        load_error(l, &inner, "is the price of a model that isn't in 'models'");
       prices = load_grow(L, l, prices, u->price_count, &cap, sizeof *prices);
       size_t i = u->price_count++;
       for (; i > 0 && strcmp(p.model, prices[i - 1].model) < 0; i--) prices[i] = prices[i - 1];
@@ -143,15 +147,25 @@ static void read_prices(lua_State *L, struct load *l, const struct place *top, i
 
 /* Fields that the relay writes itself: a second one would be a framing or a routing error. */
 static bool is_reserved(const char *name) {
-  static const char *const names[] = { "host", "content-length", "transfer-encoding", "connection",
-                                       "keep-alive", "te", "trailer", "upgrade", "expect",
-                                       "proxy-connection", "accept-encoding", NULL };
+  static const char *const names[] = { "host",
+                                       "content-length",
+                                       "transfer-encoding",
+                                       "connection",
+                                       "keep-alive",
+                                       "te",
+                                       "trailer",
+                                       "upgrade",
+                                       "expect",
+                                       "proxy-connection",
+                                       "accept-encoding",
+                                       NULL };
   for (size_t i = 0; names[i]; i++)
     if (wr_span_ieq(wr_span_str(name), wr_span_str(names[i]))) return true;
   return false;
 }
 
-static void check_headers(struct load *l, const struct place *top, const struct wr_conf_upstream *u) {
+static void check_headers(struct load *l, const struct place *top,
+                          const struct wr_conf_upstream *u) {
   const struct place at = { top->decl, NULL, "headers" };
   char scratch[HEADER_MAX_BYTES];
   for (size_t i = 0; i < u->header_count; i++) {
@@ -162,8 +176,9 @@ static void check_headers(struct load *l, const struct place *top, const struct 
     if (is_reserved(h->name)) {
       load_error(l, &inner, "is a header that weir writes itself");
     } else if (wr_http1_put_field(&b, wr_span_str(h->name), wr_span_str(h->value)) != WR_OK) {
-      load_error(l, &inner, "is not a valid header (a name is a token, a value has no control "
-                            "characters)");
+      load_error(l, &inner,
+                 "is not a valid header (a name is a token, a value has no control "
+                 "characters)");
     }
   }
 }
@@ -176,13 +191,15 @@ static void check_mock(struct load *l, const struct place *top, const struct wr_
   for (size_t i = 0; u->kind == WR_KIND_MOCK && i < u->mock_count; i++) {
     const struct place inner = { top->decl, &at, u->mock[i].name };
     char why[200] = "";
-    enum wr_err err = wr_mock_options_set(&opts, WR_MOCK_FROM_OPERATOR, wr_span_str(u->mock[i].name),
-                                          wr_span_str(u->mock[i].value), why, sizeof why);
+    enum wr_err err =
+        wr_mock_options_set(&opts, WR_MOCK_FROM_OPERATOR, wr_span_str(u->mock[i].name),
+                            wr_span_str(u->mock[i].value), why, sizeof why);
     if (err != WR_OK) load_error(l, &inner, "%s", why[0] ? why : wr_err_text(err));
   }
 }
 
-static void check_models(struct load *l, const struct place *top, const struct wr_conf_upstream *u) {
+static void check_models(struct load *l, const struct place *top,
+                         const struct wr_conf_upstream *u) {
   const struct place at = { top->decl, NULL, "models" };
   for (size_t i = 0; i < u->model_count; i++) {
     const struct place inner = { top->decl, &at, u->models[i].client };
@@ -291,7 +308,8 @@ static void add_member(lua_State *L, struct load *l, const struct place *at, int
   list->members[list->count++] = found;
 }
 
-static void build_group(lua_State *L, struct load *l, const struct decl *d, struct wr_conf_group *g) {
+static void build_group(lua_State *L, struct load *l, const struct decl *d,
+                        struct wr_conf_group *g) {
   const struct place top = { d, NULL, NULL };
   wr_schema_defaults(&wr_schema_group, g);
   g->name = d->name;

@@ -16,7 +16,8 @@ const char *load_decl_word(enum decl_kind kind) {
   return words[kind];
 }
 
-/* The names of the options down to a place, outermost first; "[1]" isn't a name that can be found. */
+/* The names of the options down to a place, outermost first; "[1]" isn't a name that can be found.
+ */
 static size_t path_of(const struct place *at, const char *path[static WR_LOCATE_DEPTH]) {
   size_t depth = 0;
   for (const struct place *p = at; p && p->key; p = p->up) depth++;
@@ -48,6 +49,9 @@ static void put_option(struct wr_buf *b, const struct place *at) {
     wr_buf_printf(b, "%s%.60s", i && path[i][0] != '[' ? "." : "", path[i]);
   wr_buf_put(b, WR_SPAN("' "));
 }
+
+static void report(struct load *l, const struct place *at, bool option, const char *format,
+                   va_list args) WR_PRINTF(4, 0);
 
 static void report(struct load *l, const struct place *at, bool option, const char *format,
                    va_list args) {
@@ -181,7 +185,8 @@ static void read_map(lua_State *L, struct load *l, const struct place *at, int i
                      const struct wr_field *f, void *target) {
   /* Headers, models and options of the mock are all a pair of strings. */
   _Static_assert(sizeof(struct wr_conf_header) == sizeof(struct wr_conf_model) &&
-                     offsetof(struct wr_conf_header, value) == offsetof(struct wr_conf_model, provider),
+                     offsetof(struct wr_conf_header, value) ==
+                         offsetof(struct wr_conf_model, provider),
                  "pairs look alike");
   if (!lua_istable(L, idx)) {
     load_error(l, at, "must be a table of name = value, not %s", load_type_name(L, idx));

@@ -17,7 +17,8 @@ static bool covers_path(const char *a, const char *b) {
 }
 
 static bool covers(const struct wr_conf_route *a, const struct wr_conf_route *b) {
-  if (a->host && (!b->host || !wr_span_ieq(wr_span_str(a->host), wr_span_str(b->host)))) return false;
+  if (a->host && (!b->host || !wr_span_ieq(wr_span_str(a->host), wr_span_str(b->host))))
+    return false;
   if (a->methods && (!b->methods || (b->methods & ~a->methods))) return false;
   return covers_path(a->path, b->path);
 }
@@ -81,7 +82,8 @@ static void warn_base_path(struct load *l, const struct wr_conf_upstream *u) {
     if (len < 3 || strcmp(path + len - 3, "/v1") != 0) continue;
     wr_diag_warn(l->diag, l->file, u->line,
                  "upstream '%s': the URL's path comes before the request's: a client's "
-                 "/v1/models becomes %s/v1/models", u->name, path);
+                 "/v1/models becomes %s/v1/models",
+                 u->name, path);
     return;
   }
 }

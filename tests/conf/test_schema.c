@@ -6,10 +6,22 @@
 #include "conf/schema.h"
 
 static const struct wr_schema *const all[] = {
-  &wr_schema_server, &wr_schema_lua,   &wr_schema_listen, &wr_schema_listen_tls,
-  &wr_schema_upstream, &wr_schema_upstream_tls, &wr_schema_upstream_timeout, &wr_schema_group,
-  &wr_schema_retry,  &wr_schema_key,   &wr_schema_keys,   &wr_schema_route,
-  &wr_schema_match,  &wr_schema_limits, &wr_schema_slow_client, &wr_schema_route_timeout,
+  &wr_schema_server,
+  &wr_schema_lua,
+  &wr_schema_listen,
+  &wr_schema_listen_tls,
+  &wr_schema_upstream,
+  &wr_schema_upstream_tls,
+  &wr_schema_upstream_timeout,
+  &wr_schema_group,
+  &wr_schema_retry,
+  &wr_schema_key,
+  &wr_schema_keys,
+  &wr_schema_route,
+  &wr_schema_match,
+  &wr_schema_limits,
+  &wr_schema_slow_client,
+  &wr_schema_route_timeout,
 };
 
 static const struct wr_field *field(const struct wr_schema *schema, const char *name) {
@@ -19,12 +31,14 @@ static const struct wr_field *field(const struct wr_schema *schema, const char *
 }
 
 static struct wr_value text(const char *s) {
-  return (struct wr_value){ .type = WR_VALUE_TEXT, .text = wr_span_str(s), .type_name = "a string" };
+  return (
+      struct wr_value){ .type = WR_VALUE_TEXT, .text = wr_span_str(s), .type_name = "a string" };
 }
 
 static struct wr_value integer(int64_t i) {
-  return (struct wr_value){ .type = WR_VALUE_INTEGER, .integer = i, .number = (double)i,
-                            .type_name = "an integer" };
+  return (struct wr_value){
+    .type = WR_VALUE_INTEGER, .integer = i, .number = (double)i, .type_name = "an integer"
+  };
 }
 
 static void test_tables(void **state) {
@@ -41,7 +55,8 @@ static void test_tables(void **state) {
     }
   }
   const struct wr_field *kinds = field(&wr_schema_upstream, "kind");
-  for (int k = 0; k < WR_KINDS; k++) assert_string_equal(kinds->words[k], wr_kind_name((enum wr_kind)k));
+  for (int k = 0; k < WR_KINDS; k++)
+    assert_string_equal(kinds->words[k], wr_kind_name((enum wr_kind)k));
   assert_null(kinds->words[WR_KINDS]);
 }
 
@@ -76,7 +91,8 @@ static struct wr_conf_server server;
 static void refused(const char *name, struct wr_value v, const char *want) {
   char why[WR_CONF_WHY_BYTES];
   struct wr_conf_server before = server;
-  assert_int_equal(wr_schema_set(field(&wr_schema_server, name), &server, &v, NULL, why), WR_E_CONFIG);
+  assert_int_equal(wr_schema_set(field(&wr_schema_server, name), &server, &v, NULL, why),
+                   WR_E_CONFIG);
   if (!strstr(why, want)) fail_msg("%s: \"%s\", wanted \"%s\"", name, why, want);
   assert_memory_equal(&before, &server, sizeof server);
 }
@@ -94,9 +110,11 @@ static void test_set(void **state) {
   refused("workers", integer(-1), "must be from 1 to 1024");
   refused("workers", integer(1025), "must be from 1 to 1024");
   refused("workers", text("4"), "must be a whole number, not a string");
-  refused("workers", (struct wr_value){ .type = WR_VALUE_NUMBER, .number = 1.5, .type_name = "a number" },
+  refused("workers",
+          (struct wr_value){ .type = WR_VALUE_NUMBER, .number = 1.5, .type_name = "a number" },
           "must be a whole number");
-  refused("workers", (struct wr_value){ .type = WR_VALUE_NUMBER, .number = 1e300, .type_name = "a number" },
+  refused("workers",
+          (struct wr_value){ .type = WR_VALUE_NUMBER, .number = 1e300, .type_name = "a number" },
           "must be a whole number");
   taken("workers", integer(4));
   assert_int_equal(server.workers, 4);
@@ -126,9 +144,11 @@ static void test_set(void **state) {
 
 static void test_suggest(void **state) {
   (void)state;
-  static const struct { const char *wrong, *right; } rows[] = {
-    { "tmeout", "timeout" }, { "timeuot", "timeout" }, { "urls", "url" },  { "modles", "models" },
-    { "kin", "kind" },       { "header", "headers" },  { "", NULL },       { "zzzzzz", NULL },
+  static const struct {
+    const char *wrong, *right;
+  } rows[] = {
+    { "tmeout", "timeout" }, { "timeuot", "timeout" },    { "urls", "url" }, { "modles", "models" },
+    { "kin", "kind" },       { "header", "headers" },     { "", NULL },      { "zzzzzz", NULL },
     { "xyz", NULL },         { "keepidle", "keep_idle" },
   };
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -213,8 +233,9 @@ static void test_reference(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_tables),  cmocka_unit_test(test_defaults), cmocka_unit_test(test_set),
-    cmocka_unit_test(test_suggest), cmocka_unit_test(test_arena),    cmocka_unit_test(test_reference),
+    cmocka_unit_test(test_tables), cmocka_unit_test(test_defaults),
+    cmocka_unit_test(test_set),    cmocka_unit_test(test_suggest),
+    cmocka_unit_test(test_arena),  cmocka_unit_test(test_reference),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
-/* load_bad.h: configurations that must be refused, each with the line and the sentence that say so.
- * BAD(name, line, text, source): source stands for a whole conf.lua; {L} is a listener, {U} an upstream "u", {R} a
- * route "r" to it, each on a line of its own. */
+/* load_bad.h: configurations that must be refused, each with the line of the error and a part of
+ * its sentence; each has exactly one error. */
+#ifndef WR_TESTS_LOAD_BAD_H
+#define WR_TESTS_LOAD_BAD_H
+
 #define BASE_L "weir.listen \"127.0.0.1:8080\" {}\n"
 #define BASE_U "weir.upstream \"u\" { kind = \"mock\" }\n"
 #define BASE_R "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\" }\n"
@@ -26,7 +28,8 @@ static const struct bad {
   { 3, "server: unknown option 'wrkers' (did you mean 'workers'?)",
     "weir.server {\n  memory = \"64MiB\",\n  wrkers = 4,\n}\n" BASE_L BASE_U BASE_R },
   { 1, "server: 'memory' needs a unit", "weir.server { memory = 64 }\n" BASE_L BASE_U BASE_R },
-  { 1, "server: 'memory' must be from 1MiB to 64GiB", "weir.server { memory = \"1KiB\" }\n" BASE_L BASE_U BASE_R },
+  { 1, "server: 'memory' must be from 1MiB to 64GiB",
+    "weir.server { memory = \"1KiB\" }\n" BASE_L BASE_U BASE_R },
   { 1, "server: 'memory' must be a size such as \"64KiB\", not \"lots\"",
     "weir.server { memory = \"lots\" }\n" BASE_L BASE_U BASE_R },
   { 1, "server: 'memory' has a unit that isn't known: B, KB",
@@ -40,125 +43,183 @@ static const struct bad {
     "weir.server { workers = 1.5 }\n" BASE_L BASE_U BASE_R },
   { 1, "server: 'log_format' must be \"json\" or \"logfmt\", not \"jsn\" (did you mean \"json\"?)",
     "weir.server { log_format = \"jsn\" }\n" BASE_L BASE_U BASE_R },
-  { 1, "server: 'admin' must be an address", "weir.server { admin = \"here\" }\n" BASE_L BASE_U BASE_R },
-  { 2, "server: declared twice (first in line 1)", "weir.server {}\nweir.server {}\n" BASE_L BASE_U BASE_R },
+  { 1, "server: 'admin' must be an address",
+    "weir.server { admin = \"here\" }\n" BASE_L BASE_U BASE_R },
+  { 2, "server: declared twice (first in line 1)",
+    "weir.server {}\nweir.server {}\n" BASE_L BASE_U BASE_R },
   { 1, "server: expected a table: weir.server { … }, got a string",
     "weir.server \"x\"\n" BASE_L BASE_U BASE_R },
-  { 1, "server: has a value without a name (a string)", "weir.server { \"x\" }\n" BASE_L BASE_U BASE_R },
+  { 1, "server: has a value without a name (a string)",
+    "weir.server { \"x\" }\n" BASE_L BASE_U BASE_R },
   { 1, "lua: 'path' has no \"?\"", "weir.lua { path = \"policies\" }\n" BASE_L BASE_U BASE_R },
-  { 1, "lua: 'instructions' must be from 1000", "weir.lua { instructions = 1 }\n" BASE_L BASE_U BASE_R },
+  { 1, "lua: 'instructions' must be from 1000",
+    "weir.lua { instructions = 1 }\n" BASE_L BASE_U BASE_R },
   /* listen */
   { 1, "listen 'here': not an address", "weir.listen \"here\" {}\n" BASE_U BASE_R },
   { 1, "listen ':80': its table is missing: weir.listen \":80\" { … }",
     "weir.listen \":80\"\n" BASE_U BASE_R },
   { 2, "listen '127.0.0.1:8080': declared twice (first in line 1)", BASE_L BASE_L BASE_U BASE_R },
   { 1, "listen ':1': 'tls.cert' file '/nonexistent/c' does not exist",
-    "weir.listen \":1\" { tls = { cert = \"/nonexistent/c\", key = \"/dev/null\" } }\n" BASE_U BASE_R },
+    "weir.listen \":1\" { tls = { cert = \"/nonexistent/c\", key = \"/dev/null\" } }\n" BASE_U
+        BASE_R },
   { 1, "listen ':1': option 'tls.key' is missing",
     "weir.listen \":1\" { tls = { cert = \"/dev/null\" } }\n" BASE_U BASE_R },
-  { 1, "listen ':1': 'tls.cert' '/tmp' is a folder", "weir.listen \":1\" { tls = { cert = \"/tmp\", key = \"/dev/null\" } }\n" BASE_U BASE_R },
+  { 1, "listen ':1': 'tls.cert' '/tmp' is a folder",
+    "weir.listen \":1\" { tls = { cert = \"/tmp\", key = \"/dev/null\" } }\n" BASE_U BASE_R },
   { 1, "listen ':1': 'tls.verify' needs 'tls.ca'",
-    "weir.listen \":1\" { tls = { cert = \"/dev/null\", key = \"/dev/null\", verify = true } }\n" BASE_U BASE_R },
+    "weir.listen \":1\" { tls = { cert = \"/dev/null\", key = \"/dev/null\", verify = true } "
+    "}\n" BASE_U BASE_R },
   { 1, "listen: expected a name: weir.listen \"…\" { … }, got an integer",
     "weir.listen(80) {}\n" BASE_L BASE_U BASE_R },
   /* upstream */
   { 4, "upstream 'a': unknown option 'tmeout' (did you mean 'timeout'?)",
-    BASE_L "weir.upstream \"a\" {\n  kind = \"mock\", -- { a comment\n  tmeout = {},\n}\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" {\n  kind = \"mock\", -- { a comment\n  tmeout = {},\n}\n" BASE_U BASE_R },
   { 5, "upstream 'a': unknown option 'timeout.conect' (did you mean 'connect'?)",
-    BASE_L "weir.upstream \"a\" {\n  kind = \"mock\",\n  timeout = {\n    conect = \"1s\",\n  },\n}\n" BASE_U BASE_R },
+    BASE_L "weir.upstream \"a\" {\n  kind = \"mock\",\n  timeout = {\n    conect = \"1s\",\n  "
+           "},\n}\n" BASE_U BASE_R },
   { 2, "upstream 'a': option 'kind' is missing", BASE_L "weir.upstream \"a\" {}\n" BASE_U BASE_R },
-  { 2, "upstream 'a': option 'url' is missing", BASE_L "weir.upstream \"a\" { kind = \"openai\" }\n" BASE_U BASE_R },
-  { 2, "(did you mean \"anthropic\"?)", BASE_L "weir.upstream \"a\" { kind = \"antropic\" }\n" BASE_U BASE_R },
+  { 2, "upstream 'a': option 'url' is missing",
+    BASE_L "weir.upstream \"a\" { kind = \"openai\" }\n" BASE_U BASE_R },
+  { 2, "(did you mean \"anthropic\"?)",
+    BASE_L "weir.upstream \"a\" { kind = \"antropic\" }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'url' must be http://host",
     BASE_L "weir.upstream \"a\" { kind = \"openai\", url = \"api.openai.com\" }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'url' must be http://host",
-    BASE_L "weir.upstream \"a\" { kind = \"openai\", url = { \"https://u:p@h\" } }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"openai\", url = { \"https://u:p@h\" } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'url' isn't for kind \"mock\"",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", url = \"http://x\" }\n" BASE_U BASE_R },
-  { 2, "upstream 'a': 'key' must be weir.secret.env \"NAME\" or weir.secret.file \"NAME\", not a string",
+  { 2,
+    "upstream 'a': 'key' must be weir.secret.env \"NAME\" or weir.secret.file \"NAME\", not a "
+    "string",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", key = \"sk-plain\" }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'key' environment variable 'WEIR_NOT_SET' is not set",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", key = weir.secret.env \"WEIR_NOT_SET\" }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"mock\", key = weir.secret.env \"WEIR_NOT_SET\" }\n" BASE_U
+        BASE_R },
   { 2, "upstream 'a': 'key' environment variable 'WEIR_TWO_LINES' holds more than one line",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", key = weir.secret.env \"WEIR_TWO_LINES\" }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"mock\", key = weir.secret.env \"WEIR_TWO_LINES\" }\n" BASE_U
+        BASE_R },
   { 2, "upstream 'a': 'key' file '/nonexistent/k' can't be read",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", key = weir.secret.file \"/nonexistent/k\" }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"mock\", key = weir.secret.file \"/nonexistent/k\" }\n" BASE_U
+        BASE_R },
   { 2, "upstream 'a': 'headers.x y' is not a valid header",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", headers = { [\"x y\"] = \"1\" } }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"mock\", headers = { [\"x y\"] = \"1\" } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'headers.x' is not a valid header",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", headers = { x = \"a\\r\\nb: c\" } }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"mock\", headers = { x = \"a\\r\\nb: c\" } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'headers.Content-Length' is a header that weir writes itself",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", headers = { [\"Content-Length\"] = 3 } }\n" BASE_U BASE_R },
-  { 2, "upstream 'a': 'mock.tokns'", BASE_L "weir.upstream \"a\" { kind = \"mock\", mock = { tokns = 3 } }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"mock\", headers = { [\"Content-Length\"] = 3 } }\n" BASE_U
+        BASE_R },
+  { 2, "upstream 'a': 'mock.tokns'",
+    BASE_L "weir.upstream \"a\" { kind = \"mock\", mock = { tokns = 3 } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'mock' is only for kind \"mock\"",
-    BASE_L "weir.upstream \"a\" { kind = \"openai\", url = \"http://x\", mock = { tokens = 3 } }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"openai\", url = \"http://x\", mock = { tokens = 3 } }\n" BASE_U
+        BASE_R },
   { 2, "upstream 'a': 'balance' \"least_streams\" is not available in this version",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", balance = \"least_streams\" }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'limit' \"adaptive\" is not available in this version",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", limit = { \"adaptive\", min = 8 } }\n" BASE_U BASE_R },
-  { 2, "upstream 'a': 'limit' must be { n }", BASE_L "weir.upstream \"a\" { kind = \"mock\", limit = { 0 } }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"mock\", limit = { \"adaptive\", min = 8 } }\n" BASE_U BASE_R },
+  { 2, "upstream 'a': 'limit' must be { n }",
+    BASE_L "weir.upstream \"a\" { kind = \"mock\", limit = { 0 } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'health' is not available in this version",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", health = {} }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'price.fast' must be model = { in, out }",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", price = { fast = { 1 } } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'price.fats' is the price of a model that isn't in 'models'",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", models = { fast = \"f\" }, price = { fats = { 1, 2 } } }\n" BASE_U BASE_R },
+    BASE_L "weir.upstream \"a\" { kind = \"mock\", models = { fast = \"f\" }, price = { fats = { "
+           "1, 2 } } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'models.fast' must be a string, not a table",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", models = { fast = {} } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'tls' needs both 'cert' and 'key'",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", tls = { cert = \"/dev/null\" } }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"mock\", tls = { cert = \"/dev/null\" } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'timeout.connect' must be from 1ms to 49d",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", timeout = { connect = \"0s\" } }\n" BASE_U BASE_R },
+    BASE_L
+    "weir.upstream \"a\" { kind = \"mock\", timeout = { connect = \"0s\" } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'text_path' is only for kind \"sse\"",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", text_path = \"x\" }\n" BASE_U BASE_R },
   { 3, "upstream 'u': declared twice (first in line 2)", BASE_L BASE_U BASE_U BASE_R },
-  { 2, "upstream 'no good': a name has 1 to 64 letters", BASE_L "weir.upstream \"no good\" { kind = \"mock\" }\n" BASE_U BASE_R },
+  { 2, "upstream 'no good': a name has 1 to 64 letters",
+    BASE_L "weir.upstream \"no good\" { kind = \"mock\" }\n" BASE_U BASE_R },
   /* group */
-  { 3, "group 'g': unknown upstream 'mian' (did you mean 'main'?)", BASE_L "weir.upstream \"u\" { kind = \"mock\" } weir.upstream \"main\" { kind = \"mock\" }\n" "weir.group \"g\" { \"mian\" }\n" BASE_R },
+  { 3, "group 'g': unknown upstream 'mian' (did you mean 'main'?)",
+    BASE_L "weir.upstream \"u\" { kind = \"mock\" } weir.upstream \"main\" { kind = \"mock\" }\n"
+           "weir.group \"g\" { \"mian\" }\n" BASE_R },
   { 3, "group 'g': has no members", BASE_L BASE_U "weir.group \"g\" {}\n" BASE_R },
-  { 3, "group 'g': names 'u' twice", BASE_L BASE_U "weir.group \"g\" { \"u\", last = \"u\" }\n" BASE_R },
-  { 3, "group 'u': the name is taken by the upstream in line 2", BASE_L BASE_U "weir.group \"u\" { \"u\" }\n" BASE_R },
+  { 3, "group 'g': names 'u' twice",
+    BASE_L BASE_U "weir.group \"g\" { \"u\", last = \"u\" }\n" BASE_R },
+  { 3, "group 'u': the name is taken by the upstream in line 2",
+    BASE_L BASE_U "weir.group \"u\" { \"u\" }\n" BASE_R },
   { 3, "group 'g': 'retry.on' is not available in this version",
-    BASE_L BASE_U "weir.group \"g\" { \"u\", retry = { attempts = 2, on = { \"429\" } } }\n" BASE_R },
-  { 3, "group 'g': 'retry.attempts' must be from 1 to 10", BASE_L BASE_U "weir.group \"g\" { \"u\", retry = { attempts = 0 } }\n" BASE_R },
+    BASE_L BASE_U
+    "weir.group \"g\" { \"u\", retry = { attempts = 2, on = { \"429\" } } }\n" BASE_R },
+  { 3, "group 'g': 'retry.attempts' must be from 1 to 10",
+    BASE_L BASE_U "weir.group \"g\" { \"u\", retry = { attempts = 0 } }\n" BASE_R },
   /* keys */
-  { 3, "keys: 'a.sha256' must be 64 hex digits", BASE_L BASE_U "weir.keys { a = { sha256 = \"12\" } }\n" BASE_R },
-  { 3, "keys: option 'a.sha256' is missing", BASE_L BASE_U "weir.keys { a = { class = \"x\" } }\n" BASE_R },
+  { 3, "keys: 'a.sha256' must be 64 hex digits",
+    BASE_L BASE_U "weir.keys { a = { sha256 = \"12\" } }\n" BASE_R },
+  { 3, "keys: option 'a.sha256' is missing",
+    BASE_L BASE_U "weir.keys { a = { class = \"x\" } }\n" BASE_R },
   { 3, "keys: 'file' file '/nonexistent/keys.lua' does not exist",
     BASE_L BASE_U "weir.keys { file = \"/nonexistent/keys.lua\" }\n" BASE_R },
   { 3, "keys: 'a' and 'b' are the same key",
-    BASE_L BASE_U "weir.keys { a = { sha256 = (\"0\"):rep(64) }, b = { sha256 = (\"0\"):rep(64) } }\n" BASE_R },
+    BASE_L BASE_U
+    "weir.keys { a = { sha256 = (\"0\"):rep(64) }, b = { sha256 = (\"0\"):rep(64) } }\n" BASE_R },
   /* route */
   { 3, "route 'r': option 'match' is missing", BASE_L BASE_U "weir.route \"r\" { to = \"u\" }\n" },
-  { 3, "route 'r': option 'match.path' is missing", BASE_L BASE_U "weir.route \"r\" { match = {}, to = \"u\" }\n" },
-  { 3, "route 'r': option 'to' is missing", BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" } }\n" },
+  { 3, "route 'r': option 'match.path' is missing",
+    BASE_L BASE_U "weir.route \"r\" { match = {}, to = \"u\" }\n" },
+  { 3, "route 'r': option 'to' is missing",
+    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" } }\n" },
   { 3, "route 'r': 'to' names 'uu', which is neither an upstream nor a group",
     BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"uu\" }\n" },
-  { 3, "route 'r': 'match.path' must be a path such as", BASE_L BASE_U "weir.route \"r\" { match = { path = \"x\" }, to = \"u\" }\n" },
-  { 3, "route 'r': 'match.path' must be a path such as", BASE_L BASE_U "weir.route \"r\" { match = { path = \"/a/../b\" }, to = \"u\" }\n" },
-  { 3, "route 'r': 'match.path' may have a '*' only at the end", BASE_L BASE_U "weir.route \"r\" { match = { path = \"/v*\" }, to = \"u\" }\n" },
-  { 3, "route 'r': 'match.methods' must be \"GET\", \"HEAD\"", BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\", methods = { \"post\" } }, to = \"u\" }\n" },
-  { 3, "route 'r': 'match.host' must be a host's name", BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\", host = \"a:80\" }, to = \"u\" }\n" },
+  { 3, "route 'r': 'match.path' must be a path such as",
+    BASE_L BASE_U "weir.route \"r\" { match = { path = \"x\" }, to = \"u\" }\n" },
+  { 3, "route 'r': 'match.path' must be a path such as",
+    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/a/../b\" }, to = \"u\" }\n" },
+  { 3, "route 'r': 'match.path' may have a '*' only at the end",
+    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/v*\" }, to = \"u\" }\n" },
+  { 3, "route 'r': 'match.methods' must be \"GET\", \"HEAD\"",
+    BASE_L BASE_U
+    "weir.route \"r\" { match = { path = \"/x\", methods = { \"post\" } }, to = \"u\" }\n" },
+  { 3, "route 'r': 'match.host' must be a host's name",
+    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\", host = \"a:80\" }, to = \"u\" }\n" },
   { 3, "route 'r': 'slow_client.low' must be less than 'slow_client.high'",
-    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", slow_client = { high = \"8KiB\", low = \"8KiB\" } }\n" },
+    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", slow_client = { high "
+                  "= \"8KiB\", low = \"8KiB\" } }\n" },
   { 3, "route 'r': 'slow_client.drop' is not available in this version",
-    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", slow_client = { drop = { \"reasoning\" } } }\n" },
+    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", slow_client = { drop "
+                  "= { \"reasoning\" } } }\n" },
   { 3, "route 'r': 'commit' must be \"content\" or \"alive\", not \"now\"",
-    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", commit = \"now\" }\n" },
+    BASE_L BASE_U
+    "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", commit = \"now\" }\n" },
   { 3, "route 'r': 'cache' is not available in this version",
-    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", cache = { ttl = \"10m\" } }\n" },
+    BASE_L BASE_U
+    "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", cache = { ttl = \"10m\" } }\n" },
   { 3, "route 'r': 'on_text' is not available in this version",
-    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", on_text = function() end }\n" },
+    BASE_L BASE_U
+    "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", on_text = function() end }\n" },
   { 3, "route 'r': 'on_event' must be a function, not a string",
-    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", on_event = \"x\" }\n" },
+    BASE_L BASE_U
+    "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", on_event = \"x\" }\n" },
   { 3, "route 'r': 'open' must be true or false, not a string",
     BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", open = \"yes\" }\n" },
   { 4, "route 'r': declared twice (first in line 3)", BASE_L BASE_U BASE_R BASE_R },
   { 3, "route 'r': expected a table: weir.route \"r\" { … }, got a string",
     BASE_L BASE_U "weir.route \"r\" \"x\"\n" },
   /* plugins */
-  { 1, "plugin 'p': option 'api' is missing", "weir.plugin { name = \"p\" }\n" BASE_L BASE_U BASE_R },
-  { 1, "plugin 'p': 'api' must be from 1 to 1", "weir.plugin { name = \"p\", api = 2 }\n" BASE_L BASE_U BASE_R },
+  { 1, "plugin 'p': option 'api' is missing",
+    "weir.plugin { name = \"p\" }\n" BASE_L BASE_U BASE_R },
+  { 1, "plugin 'p': 'api' must be from 1 to 1",
+    "weir.plugin { name = \"p\", api = 2 }\n" BASE_L BASE_U BASE_R },
   { 1, "plugin 'p': unknown option 'on_requst' (did you mean 'on_request'?)",
     "weir.plugin { name = \"p\", api = 1, on_requst = 1 }\n" BASE_L BASE_U BASE_R },
   { 1, "plugin 'p': 'on_text' is not available in this version",
@@ -166,26 +227,36 @@ static const struct bad {
   { 1, "plugin 'p': 'schema.a' must be { \"type\", … }",
     "weir.plugin { name = \"p\", api = 1, schema = { a = { \"int\" } } }\n" BASE_L BASE_U BASE_R },
   { 1, "plugin 'p': 'schema.a' has an unknown property 'defalt' (did you mean 'default'?)",
-    "weir.plugin { name = \"p\", api = 1, schema = { a = { \"integer\", defalt = 1 } } }\n" BASE_L BASE_U BASE_R },
+    "weir.plugin { name = \"p\", api = 1, schema = { a = { \"integer\", defalt = 1 } } }\n" BASE_L
+        BASE_U BASE_R },
   { 2, "plugin 'p': unknown option 'tokns' (did you mean 'tokens'?)",
-    "local p = weir.plugin { name = \"p\", api = 1, schema = { tokens = { \"integer\" } } }\nweir.use { p { tokns = 1 } }\n" BASE_L BASE_U BASE_R },
+    "local p = weir.plugin { name = \"p\", api = 1, schema = { tokens = { \"integer\" } } "
+    "}\nweir.use { p { tokns = 1 } }\n" BASE_L BASE_U BASE_R },
   { 2, "plugin 'p': 'tokens' must be a whole number, not a string",
-    "local p = weir.plugin { name = \"p\", api = 1, schema = { tokens = { \"integer\" } } }\nweir.use { p { tokens = \"1\" } }\n" BASE_L BASE_U BASE_R },
+    "local p = weir.plugin { name = \"p\", api = 1, schema = { tokens = { \"integer\" } } "
+    "}\nweir.use { p { tokens = \"1\" } }\n" BASE_L BASE_U BASE_R },
   { 2, "plugin 'p': 'tokens' must be at least 1",
-    "local p = weir.plugin { name = \"p\", api = 1, schema = { tokens = { \"integer\", min = 1 } } }\nweir.use { p { tokens = 0 } }\n" BASE_L BASE_U BASE_R },
+    "local p = weir.plugin { name = \"p\", api = 1, schema = { tokens = { \"integer\", min = 1 } } "
+    "}\nweir.use { p { tokens = 0 } }\n" BASE_L BASE_U BASE_R },
   { 2, "plugin 'p': option 'tokens' is missing",
-    "local p = weir.plugin { name = \"p\", api = 1, schema = { tokens = { \"integer\", required = true } } }\nweir.use { p {} }\n" BASE_L BASE_U BASE_R },
+    "local p = weir.plugin { name = \"p\", api = 1, schema = { tokens = { \"integer\", required = "
+    "true } } }\nweir.use { p {} }\n" BASE_L BASE_U BASE_R },
   { 2, "plugin 'p': 'mode' must be one of: a, b",
-    "local p = weir.plugin { name = \"p\", api = 1, schema = { mode = { \"string\", one_of = { \"a\", \"b\" } } } }\nweir.use { p { mode = \"c\" } }\n" BASE_L BASE_U BASE_R },
+    "local p = weir.plugin { name = \"p\", api = 1, schema = { mode = { \"string\", one_of = { "
+    "\"a\", \"b\" } } } }\nweir.use { p { mode = \"c\" } }\n" BASE_L BASE_U BASE_R },
   { 2, "plugin 'p': 'wait' must be a duration such as \"30s\", not an integer",
-    "local p = weir.plugin { name = \"p\", api = 1, schema = { wait = { \"duration\" } } }\nweir.use { p { wait = 3 } }\n" BASE_L BASE_U BASE_R },
+    "local p = weir.plugin { name = \"p\", api = 1, schema = { wait = { \"duration\" } } "
+    "}\nweir.use { p { wait = 3 } }\n" BASE_L BASE_U BASE_R },
   { 2, "plugin 'p': 'order' names the upstream 'uu', which isn't declared",
-    "local p = weir.plugin { name = \"p\", api = 1, schema = { order = { \"list of upstream\" } } }\nweir.use { p { order = { \"u\", \"uu\" } } }\n" BASE_L BASE_U BASE_R },
+    "local p = weir.plugin { name = \"p\", api = 1, schema = { order = { \"list of upstream\" } } "
+    "}\nweir.use { p { order = { \"u\", \"uu\" } } }\n" BASE_L BASE_U BASE_R },
   { 2, "use: entry 1 is a plugin without its options: call it, plugin {}",
     "local p = weir.plugin { name = \"p\", api = 1 }\nweir.use { p }\n" BASE_L BASE_U BASE_R },
-  { 1, "use: entry 1 must be a plugin with its options, not an integer", "weir.use { 7 }\n" BASE_L BASE_U BASE_R },
+  { 1, "use: entry 1 must be a plugin with its options, not an integer",
+    "weir.use { 7 }\n" BASE_L BASE_U BASE_R },
   { 3, "no good",
-    "local p = weir.plugin { name = \"p\", api = 1,\n  prepare = function(conf) error \"no good\" end }\nweir.use { p {} }\n" BASE_L BASE_U BASE_R },
+    "local p = weir.plugin { name = \"p\", api = 1,\n  prepare = function(conf) error \"no good\" "
+    "end }\nweir.use { p {} }\n" BASE_L BASE_U BASE_R },
   /* require, secrets */
   { 1, "require: not a module's name", "require \"../x\"\n" },
   { 1, "require: not a module's name", "require \"/etc/passwd\"\n" },
@@ -193,3 +264,5 @@ static const struct bad {
   { 1, "weir.secret.env: expected a name, got nil", "local x = weir.secret.env()\n" },
   { 1, "over the limit: 50000000 instructions", "while true do end\n" },
 };
+
+#endif

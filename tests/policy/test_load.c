@@ -9,6 +9,7 @@
 #include "conf/explain.h"
 #include "policy/load.h"
 #include "policy/vm.h"
+#include "wire/head.h"
 
 #include "load_bad.h"
 
@@ -65,9 +66,10 @@ static void test_bad(void **state) {
     enum wr_err err = load(bads[i].source, &conf, &diag);
     bool found = false;
     for (size_t j = 0; j < diag.count; j++)
-      found = found || (diag.entries[j].grade == WR_DIAG_ERROR && diag.entries[j].line == bads[i].line &&
-                        strcmp(diag.entries[j].file, "conf.lua") == 0 &&
-                        strstr(diag.entries[j].text, bads[i].text));
+      found = found ||
+              (diag.entries[j].grade == WR_DIAG_ERROR && diag.entries[j].line == bads[i].line &&
+               strcmp(diag.entries[j].file, "conf.lua") == 0 &&
+               strstr(diag.entries[j].text, bads[i].text));
     if (err != WR_E_CONFIG || !found || diag.errors != 1) {
       struct text said = { .len = 0 };
       wr_diag_print(&diag, collect_line, &said);
@@ -81,15 +83,14 @@ static void test_bad(void **state) {
   assert_int_equal(wrong, 0);
 }
 
-static const char all_wrong[] =
-    "weir.server { wrkers = 2, memory = 5 }\n"
-    "weir.listen \"x\" {}\n"
-    "weir.upstream \"locla\" {\n"
-    "  kind = \"mock\",\n"
-    "  timeout = { idle = 3,\n"
-    "              totl = \"1s\" },\n"
-    "}\n"
-    "weir.route \"r\" { match = { path = \"/x\" }, to = \"local\" }\n";
+static const char all_wrong[] = "weir.server { wrkers = 2, memory = 5 }\n"
+                                "weir.listen \"x\" {}\n"
+                                "weir.upstream \"locla\" {\n"
+                                "  kind = \"mock\",\n"
+                                "  timeout = { idle = 3,\n"
+                                "              totl = \"1s\" },\n"
+                                "}\n"
+                                "weir.route \"r\" { match = { path = \"/x\" }, to = \"local\" }\n";
 
 static void test_all_at_once(void **state) {
   (void)state;
@@ -100,14 +101,17 @@ static void test_all_at_once(void **state) {
   wr_diag_print(&diag, collect_line, &said);
   assert_string_equal(
       said.bytes,
-      "conf.lua:1: server: 'memory' needs a unit: write \"64KiB\", \"4MiB\" (a bare number is an error)\n"
+      "conf.lua:1: server: 'memory' needs a unit: write \"64KiB\", \"4MiB\" (a bare number is an "
+      "error)\n"
       "conf.lua:1: server: unknown option 'wrkers' (did you mean 'workers'?)\n"
       "conf.lua:2: listen 'x': not an address: \"127.0.0.1:8080\", \"[::1]:8080\", \":8080\" or "
       "\"unix:/run/weir.sock\"\n"
-      "conf.lua:5: upstream 'locla': 'timeout.idle' needs a unit: write \"30s\", \"500ms\", \"2m\" (a bare "
+      "conf.lua:5: upstream 'locla': 'timeout.idle' needs a unit: write \"30s\", \"500ms\", \"2m\" "
+      "(a bare "
       "number is an error)\n"
       "conf.lua:6: upstream 'locla': unknown option 'timeout.totl' (did you mean 'total'?)\n"
-      "conf.lua:8: route 'r': 'to' names 'local', which is neither an upstream nor a group (did you mean "
+      "conf.lua:8: route 'r': 'to' names 'local', which is neither an upstream nor a group (did "
+      "you mean "
       "'locla'?)\n");
   assert_null(conf);
   wr_diag_fini(&diag);
@@ -115,17 +119,23 @@ static void test_all_at_once(void **state) {
 
 static const char good[] =
     "weir.api(1)\n"
-    "weir.route \"chat\" { match = { path = \"/v1/chat/completions\", methods = { \"POST\", \"GET\" } },\n"
+    "weir.route \"chat\" { match = { path = \"/v1/chat/completions\", methods = { \"POST\", "
+    "\"GET\" } },\n"
     "  to = \"chat\", limits = { body = \"4MiB\", streams_per_key = 20 }, heartbeat = \"0s\",\n"
     "  slow_client = { high = \"8KiB\" }, commit = \"alive\" }\n"
-    "weir.route \"open\" { match = { path = \"/v1/*\", host = \"llm.example\" }, to = \"local\", open = true,\n"
+    "weir.route \"open\" { match = { path = \"/v1/*\", host = \"llm.example\" }, to = \"local\", "
+    "open = true,\n"
     "  timeout = { idle = \"7s\" } }\n"
     "weir.group \"chat\" { \"openai\", last = \"local\", retry = { attempts = 3 } }\n"
-    "weir.upstream \"openai\" { kind = \"openai\", url = { \"https://api.openai.com\", \"http://10.0.0.5:8000/base/\" },\n"
-    "  key = weir.secret.env \"WEIR_TEST_KEY\", models = { fast = \"gpt\", [\"*\"] = \"any\", a = \"b\" },\n"
-    "  price = { fast = { 0.4, 1.6 } }, headers = { [\"x-a\"] = 1, authorization = \"hush-hush\" },\n"
+    "weir.upstream \"openai\" { kind = \"openai\", url = { \"https://api.openai.com\", "
+    "\"http://10.0.0.5:8000/base/\" },\n"
+    "  key = weir.secret.env \"WEIR_TEST_KEY\", models = { fast = \"gpt\", [\"*\"] = \"any\", a = "
+    "\"b\" },\n"
+    "  price = { fast = { 0.4, 1.6 } }, headers = { [\"x-a\"] = 1, authorization = \"hush-hush\" "
+    "},\n"
     "  limit = { 64 }, timeout = { connect = \"3s\" } }\n"
-    "weir.upstream \"local\" { kind = \"mock\", mock = { tokens = 3 }, key = weir.secret.file \"secret\" }\n"
+    "weir.upstream \"local\" { kind = \"mock\", mock = { tokens = 3 }, key = weir.secret.file "
+    "\"secret\" }\n"
     "weir.keys { file = \"keys.lua\" }\n"
     "weir.listen \"127.0.0.1:0\" { max_streams = 9 }\n"
     "weir.server { admin = \"off\", log = \"requests.jsonl\" }\n";
@@ -221,15 +231,17 @@ static void test_secrets_are_hidden(void **state) {
 static const char hooked[] =
     "local function mk(n, guard)\n"
     "  return weir.plugin { name = n, api = 1, guard = guard,\n"
-    "    schema = { wait = { \"duration\", default = \"1500ms\" }, cap = { \"size\", default = \"4KiB\" },\n"
-    "               names = { \"list of upstream\", default = {} }, m = { \"map of integer\", default = {} } },\n"
-    "    prepare = function(c) assert(c.wait == 1.5 and c.cap == 4096 and c.m.x == (n == 'a' and 3 or nil))\n"
+    "    schema = { wait = { \"duration\", default = \"1500ms\" }, cap = { \"size\", default = "
+    "\"4KiB\" },\n"
+    "               names = { \"list of upstream\", default = {} }, m = { \"map of integer\", "
+    "default = {} } },\n"
+    "    prepare = function(c) assert(c.wait == 1.5 and c.cap == 4096 and c.m.x == (n == 'a' and 3 "
+    "or nil))\n"
     "      local ok, why = pcall(function() c.wait = 2 end)\n"
     "      assert(not ok and why:find 'read%-only', why) end,\n"
     "    on_request = function() end, on_event = n ~= 'b' and function() end or nil }\n"
     "end\n"
-    "weir.use { mk('g', true) {} }\n"
-    BASE_L BASE_U
+    "weir.use { mk('g', true) {} }\n" BASE_L BASE_U
     "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", on_event = function() end,\n"
     "  use = { mk('a') { m = { x = 3 }, names = { \"u\" } }, mk('b') {} } }\n";
 
@@ -289,18 +301,20 @@ static void test_warnings(void **state) {
   (void)state;
   struct wr_conf *conf = NULL;
   struct wr_diag diag;
-  T_OK(load("weir.listen \":8080\" {}\n" BASE_U
-            "weir.upstream \"v\" { kind = \"openai\", url = \"http://vllm.example/v1\", "
-            "key = weir.secret.env \"WEIR_TEST_KEY\" }\n"
-            "weir.route \"a\" { match = { path = \"/v1/*\" }, to = \"u\" }\n"
-            "weir.route \"b\" { match = { path = \"/v1/x\", methods = { \"GET\" } }, to = \"u\" }\n",
-            &conf, &diag));
+  T_OK(
+      load("weir.listen \":8080\" {}\n" BASE_U
+           "weir.upstream \"v\" { kind = \"openai\", url = \"http://vllm.example/v1\", "
+           "key = weir.secret.env \"WEIR_TEST_KEY\" }\n"
+           "weir.route \"a\" { match = { path = \"/v1/*\" }, to = \"u\" }\n"
+           "weir.route \"b\" { match = { path = \"/v1/x\", methods = { \"GET\" } }, to = \"u\" }\n",
+           &conf, &diag));
   struct text said = { .len = 0 };
   wr_diag_print(&diag, collect_line, &said);
   assert_non_null(strstr(said.bytes, "conf.lua:1: warning: listen ':8080': whoever reaches it"));
   assert_non_null(strstr(said.bytes, "conf.lua:3: warning: upstream 'v': its key crosses"));
   assert_non_null(strstr(said.bytes, "/v1/models becomes /v1/v1/models"));
-  assert_non_null(strstr(said.bytes, "conf.lua:5: warning: route 'b': nothing reaches it, route 'a'"));
+  assert_non_null(
+      strstr(said.bytes, "conf.lua:5: warning: route 'b': nothing reaches it, route 'a'"));
   assert_int_equal(diag.errors, 0);
   wr_conf_free(conf);
   wr_diag_fini(&diag);
@@ -313,8 +327,10 @@ static void test_require(void **state) {
   char sub[256];
   snprintf(sub, sizeof sub, "%s/policies", dir);
   (void)mkdir(sub, 0700);
-  put_file("policies/one.lua", "return weir.plugin { name = 'one', api = 1, on_request = function() end }");
-  put_file("policies/wrong.lua", "\n\nreturn weir.plugin { name = 'wrong', api = 1, guards = true }");
+  put_file("policies/one.lua",
+           "return weir.plugin { name = 'one', api = 1, on_request = function() end }");
+  put_file("policies/wrong.lua",
+           "\n\nreturn weir.plugin { name = 'wrong', api = 1, guards = true }");
   put_file("req.lua", "local one = require 'one'\nassert(one == require 'one')\n" BASE_L BASE_U
                       "weir.route 'r' { match = { path = '*' }, to = 'u', use = { one {} } }\n");
   wr_diag_init(&diag);
@@ -327,7 +343,8 @@ static void test_require(void **state) {
   assert_int_equal(diag.count, 1);
   assert_string_equal(diag.entries[0].file, path_of("policies/wrong.lua"));
   assert_int_equal(diag.entries[0].line, 3);
-  assert_string_equal(diag.entries[0].text, "plugin 'wrong': unknown option 'guards' (did you mean 'guard'?)");
+  assert_string_equal(diag.entries[0].text,
+                      "plugin 'wrong': unknown option 'guards' (did you mean 'guard'?)");
   wr_diag_fini(&diag);
 }
 
@@ -358,6 +375,32 @@ static void test_torture(void **state) {
   }
 }
 
+/* The words of match.methods stand in the order of the wire's enum. */
+static void test_methods(void **state) {
+  (void)state;
+  const struct wr_field *f = wr_schema_find(&wr_schema_match, WR_SPAN("methods"));
+  assert_non_null(f);
+  for (int m = 1; m < WR_METHODS; m++) t_span_is(wr_method_name((enum wr_method)m), f->words[m]);
+  assert_null(f->words[WR_METHODS]);
+}
+
+/* The configuration that ships is right, with nothing set up. */
+static void test_shipped(void **state) {
+  (void)state;
+  struct wr_conf *conf = NULL;
+  struct wr_diag diag;
+  if (access("conf.lua", R_OK) != 0) {
+    print_message("conf.lua is not here: run from the top of the tree\n");
+    skip();
+  }
+  wr_diag_init(&diag);
+  T_OK(wr_conf_load_file("conf.lua", &conf, &diag));
+  assert_int_equal(diag.count, 0);
+  assert_int_equal(conf->upstreams[0].kind, WR_KIND_MOCK);
+  wr_conf_free(conf);
+  wr_diag_fini(&diag);
+}
+
 static int setup(void **state) {
   (void)state;
   setenv("WEIR_TEST_KEY", "sk-from-the-environment", 1);
@@ -367,18 +410,21 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
   (void)state;
-  static const char *const files[] = { "secret", "keys.lua", "conf.lua", "req.lua", "policies/one.lua",
-                                       "policies/wrong.lua", "policies", "" };
+  static const char *const files[] = { "secret",           "keys.lua",
+                                       "conf.lua",         "req.lua",
+                                       "policies/one.lua", "policies/wrong.lua",
+                                       "policies",         "" };
   for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) (void)remove(path_of(files[i]));
   return 0;
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(test_bad),      cmocka_unit_test(test_all_at_once),
-    cmocka_unit_test(test_good),     cmocka_unit_test(test_secrets_are_hidden),
+    cmocka_unit_test(test_bad),        cmocka_unit_test(test_all_at_once),
+    cmocka_unit_test(test_good),       cmocka_unit_test(test_secrets_are_hidden),
     cmocka_unit_test(test_hook_order), cmocka_unit_test(test_warnings),
-    cmocka_unit_test(test_require),  cmocka_unit_test(test_torture),
+    cmocka_unit_test(test_require),    cmocka_unit_test(test_torture),
+    cmocka_unit_test(test_methods),    cmocka_unit_test(test_shipped),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }
