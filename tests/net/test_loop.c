@@ -132,13 +132,10 @@ static void no_memory(void **state) {
   struct world w;
   world_open(&w, 1 << 20);
   struct wr_loop *loop;
-  for (uint64_t n = 1; n <= 3; n++) {
-    wr_heap_fail_at(n, false);
-    enum wr_err err = wr_loop_new(w.slabs, &loop);
-    wr_heap_fail_at(0, false);
-    if (err == WR_OK) assert_int_equal(wr_loop_free(loop), 0);
-    else assert_null(loop);
-  }
+  wr_heap_fail_at(1, false); /* only ours: libuv ends the process when it can't have its tables */
+  assert_int_equal(wr_loop_new(w.slabs, &loop), WR_E_NOMEM);
+  wr_heap_fail_at(0, false);
+  assert_null(loop);
   world_close(&w);
 }
 
