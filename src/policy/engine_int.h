@@ -50,7 +50,7 @@ struct wr_engine {
   int keep_ref;                /* a table of the strings that the last verdict points to */
   size_t streams;
   uint64_t log_since_us;
-  unsigned log_lines, log_dropped;
+  unsigned log_lines;
 };
 
 /* One call of one hook, as its C function sees it. */
