@@ -52,18 +52,18 @@ static uint64_t load_uint(const void *at, size_t width) {
 }
 
 /* A number in its unit, as conf.lua says it. */
-static void put_number(const struct printer *p, const struct wr_field *f, const void *at) {
+static void put_number(const struct printer *p, const struct wr_option *f, const void *at) {
   char store[48];
   struct wr_buf b;
   wr_buf_init(&b, store, sizeof store);
-  uint64_t v = load_uint(at, f->type == WR_FIELD_SIZE ? 8 : 4);
+  uint64_t v = load_uint(at, f->type == WR_OPT_SIZE ? 8 : 4);
   if (f->zero && v == 0) {
     wr_buf_printf(&b, "\"%s\"", f->zero);
-  } else if (f->type == WR_FIELD_INTEGER) {
+  } else if (f->type == WR_OPT_INTEGER) {
     wr_buf_u64(&b, v);
   } else {
     wr_buf_char(&b, '"');
-    if (f->type == WR_FIELD_DURATION) {
+    if (f->type == WR_OPT_DURATION) {
       wr_text_put_duration(&b, v * 1000);
     } else {
       wr_text_put_size(&b, v);
@@ -74,7 +74,7 @@ static void put_number(const struct printer *p, const struct wr_field *f, const 
   p->out(p->ctx, wr_buf_span(&b));
 }
 
-static void put_flags(const struct printer *p, const struct wr_field *f, uint32_t bits) {
+static void put_flags(const struct printer *p, const struct wr_option *f, uint32_t bits) {
   put(p, "{");
   const char *sep = " ";
   for (unsigned i = 0; f->words[i]; i++) {
@@ -155,67 +155,67 @@ static const void *pointer_at(const void *at) {
   return ptr;
 }
 
-static size_t count_of(const struct wr_field *f, const void *base) {
+static size_t count_of(const struct wr_option *f, const void *base) {
   size_t n;
   memcpy(&n, (const char *)base + f->count_offset, sizeof n);
   return n;
 }
 
 /* The value of one field; false: there is none to show. */
-static bool put_value(const struct printer *p, const struct wr_field *f, const void *base) {
+static bool put_value(const struct printer *p, const struct wr_option *f, const void *base) {
   const void *at = (const char *)base + f->offset;
   uint32_t bits;
   bool yes;
   switch (f->type) {
-  case WR_FIELD_STRING:
-  case WR_FIELD_FILE: {
+  case WR_OPT_STRING:
+  case WR_OPT_FILE: {
     const char *text = pointer_at(at);
     if (!text && strcmp(f->name, "admin") == 0) text = "off";
     if (!text) return false;
     put_quoted(p, text);
     return true;
   }
-  case WR_FIELD_BOOL:
+  case WR_OPT_BOOL:
     memcpy(&yes, at, sizeof yes);
     put(p, yes ? "true" : "false");
     return true;
-  case WR_FIELD_DURATION:
+  case WR_OPT_DURATION:
     if (!f->def && load_uint(at, 4) == 0) return false; /* not set: somebody else's holds */
     put_number(p, f, at);
     return true;
-  case WR_FIELD_INTEGER:
-  case WR_FIELD_SIZE:
-  case WR_FIELD_SIZE32: put_number(p, f, at); return true;
-  case WR_FIELD_ENUM:
+  case WR_OPT_INTEGER:
+  case WR_OPT_SIZE:
+  case WR_OPT_SIZE32: put_number(p, f, at); return true;
+  case WR_OPT_ENUM:
     memcpy(&bits, at, sizeof bits);
     put_quoted(p, f->words[bits]);
     return true;
-  case WR_FIELD_FLAGS:
+  case WR_OPT_FLAGS:
     memcpy(&bits, at, sizeof bits);
     if (bits) put_flags(p, f, bits);
     return bits != 0;
-  case WR_FIELD_SECRET: {
+  case WR_OPT_SECRET: {
     const struct wr_secret *s = at;
     if (!wr_secret_is_set(s)) return false;
     put(p, HIDDEN);
     return true;
   }
-  case WR_FIELD_MAP:
+  case WR_OPT_MAP:
     if (count_of(f, base) == 0) return false;
     put_map(p, pointer_at(at), count_of(f, base), strcmp(f->name, "models") != 0);
     return true;
-  case WR_FIELD_PRICES:
+  case WR_OPT_PRICES:
     if (count_of(f, base) == 0) return false;
     put_prices(p, pointer_at(at), count_of(f, base));
     return true;
-  case WR_FIELD_URLS:
+  case WR_OPT_URLS:
     if (count_of(f, base) == 0) return false;
     put_urls(p, pointer_at(at), count_of(f, base));
     return true;
-  case WR_FIELD_LIMIT:
+  case WR_OPT_LIMIT:
     if (load_uint(at, 4) == 0) return false;
     put(p, "{ ");
-    put_number(p, &(struct wr_field){ .type = WR_FIELD_INTEGER }, at);
+    put_number(p, &(struct wr_option){ .type = WR_OPT_INTEGER }, at);
     put(p, " }");
     return true;
   default: return false;
@@ -223,34 +223,34 @@ static bool put_value(const struct printer *p, const struct wr_field *f, const v
 }
 
 /* Is this value what it would be without being written? */
-static bool is_default(const struct wr_field *f, const void *base) {
-  if (!f->def || f->type > WR_FIELD_ENUM) return false;
+static bool is_default(const struct wr_option *f, const void *base) {
+  if (!f->def || f->type > WR_OPT_ENUM) return false;
   uint64_t fresh[8] = { 0 }; /* as wide as any scalar field */
-  struct wr_field alone = *f;
+  struct wr_option alone = *f;
   alone.offset = 0;
   struct wr_schema one = { .fields = &alone, .field_count = 1 };
   wr_schema_defaults(&one, fresh);
   const void *at = (const char *)base + f->offset;
   switch (f->type) {
-  case WR_FIELD_STRING:
-  case WR_FIELD_FILE: {
+  case WR_OPT_STRING:
+  case WR_OPT_FILE: {
     const char *a = pointer_at(at), *b = pointer_at(fresh);
     return a && b && strcmp(a, b) == 0;
   }
-  case WR_FIELD_BOOL: return memcmp(at, fresh, sizeof(bool)) == 0;
-  case WR_FIELD_SIZE: return memcmp(at, fresh, sizeof(uint64_t)) == 0;
+  case WR_OPT_BOOL: return memcmp(at, fresh, sizeof(bool)) == 0;
+  case WR_OPT_SIZE: return memcmp(at, fresh, sizeof(uint64_t)) == 0;
   default: return memcmp(at, fresh, sizeof(uint32_t)) == 0;
   }
 }
 
-static void put_field(const struct printer *p, const struct wr_field *f, const void *base,
+static void put_field(const struct printer *p, const struct wr_option *f, const void *base,
                       unsigned depth) {
   put_indent(p, depth);
   put(p, f->name);
   put(p, " = ");
   (void)put_value(p, f, base);
   put(p, ",");
-  if (f->type == WR_FIELD_SECRET) {
+  if (f->type == WR_OPT_SECRET) {
     const struct wr_secret *s = (const void *)((const char *)base + f->offset);
     put(p, "  -- ");
     put(p, s->source ? s->source : "?");
@@ -275,7 +275,7 @@ static bool any_value(const struct printer *p, const struct wr_schema *schema, c
 static void put_fields(const struct printer *p, const struct wr_schema *schema, const void *base,
                        unsigned depth);
 
-static void put_table(const struct printer *p, const struct wr_field *f, const void *base,
+static void put_table(const struct printer *p, const struct wr_option *f, const void *base,
                       unsigned depth) {
   const void *inner = (const char *)base + f->offset;
   if (f->by_pointer) inner = pointer_at(inner);
@@ -292,8 +292,8 @@ static void put_fields(const struct printer *p, const struct wr_schema *schema, 
                        unsigned depth) {
   const struct printer dry = { nowhere, NULL, p->conf };
   for (size_t i = 0; i < schema->field_count; i++) {
-    const struct wr_field *f = &schema->fields[i];
-    if (f->type == WR_FIELD_TABLE) {
+    const struct wr_option *f = &schema->fields[i];
+    if (f->type == WR_OPT_TABLE) {
       put_table(p, f, base, depth);
     } else if (put_value(&dry, f, base)) {
       put_field(p, f, base, depth);

@@ -24,23 +24,23 @@ static enum wr_err wrong_type(char *why, const char *must, const struct wr_value
   return WR_E_CONFIG;
 }
 
-static void *at(void *target, const struct wr_field *f) { return (char *)target + f->offset; }
+static void *at(void *target, const struct wr_option *f) { return (char *)target + f->offset; }
 
-static void store_u32(void *target, const struct wr_field *f, uint64_t value) {
+static void store_u32(void *target, const struct wr_option *f, uint64_t value) {
   WR_CHECK(value <= UINT32_MAX);
   uint32_t v = (uint32_t)value;
   memcpy(at(target, f), &v, sizeof v);
 }
 
-static uint64_t limit_of(const struct wr_field *f) {
+static uint64_t limit_of(const struct wr_option *f) {
   if (f->max) return f->max;
-  return f->type == WR_FIELD_SIZE ? UINT64_MAX / 2 : UINT32_MAX;
+  return f->type == WR_OPT_SIZE ? UINT64_MAX / 2 : UINT32_MAX;
 }
 
-static void put_quantity(struct wr_buf *b, const struct wr_field *f, uint64_t v) {
-  if (f->type == WR_FIELD_DURATION) {
+static void put_quantity(struct wr_buf *b, const struct wr_option *f, uint64_t v) {
+  if (f->type == WR_OPT_DURATION) {
     wr_text_put_duration(b, v * 1000);
-  } else if (f->type == WR_FIELD_SIZE || f->type == WR_FIELD_SIZE32) {
+  } else if (f->type == WR_OPT_SIZE || f->type == WR_OPT_SIZE32) {
     wr_text_put_size(b, v);
   } else {
     wr_buf_u64(b, v);
@@ -48,24 +48,24 @@ static void put_quantity(struct wr_buf *b, const struct wr_field *f, uint64_t v)
 }
 
 /* "must be from 1 to 64", in the units of the field. */
-static enum wr_err out_of_range(char *why, const struct wr_field *f) {
+static enum wr_err out_of_range(char *why, const struct wr_option *f) {
   struct wr_buf b;
   wr_buf_init(&b, why, WR_CONF_WHY_BYTES - 1);
   wr_buf_put(&b, WR_SPAN("must be from "));
   put_quantity(&b, f, f->min);
   wr_buf_put(&b, WR_SPAN(" to "));
   uint64_t max = limit_of(f);
-  if (f->type == WR_FIELD_DURATION && !f->max) max = UINT64_C(49) * 24 * 3600 * 1000;
+  if (f->type == WR_OPT_DURATION && !f->max) max = UINT64_C(49) * 24 * 3600 * 1000;
   put_quantity(&b, f, max);
   if (f->zero) wr_buf_printf(&b, ", or \"%s\"", f->zero);
   why[b.len] = '\0';
   return WR_E_CONFIG;
 }
 
-static enum wr_err store_number(void *target, const struct wr_field *f, uint64_t v, char *why) {
+static enum wr_err store_number(void *target, const struct wr_option *f, uint64_t v, char *why) {
   bool zero_word_only = f->zero && v == 0;
   if (zero_word_only || v < f->min || v > limit_of(f)) return out_of_range(why, f);
-  if (f->type == WR_FIELD_SIZE) {
+  if (f->type == WR_OPT_SIZE) {
     memcpy(at(target, f), &v, sizeof v);
   } else {
     store_u32(target, f, v);
@@ -73,7 +73,7 @@ static enum wr_err store_number(void *target, const struct wr_field *f, uint64_t
   return WR_OK;
 }
 
-static enum wr_err set_integer(const struct wr_field *f, void *target, const struct wr_value *v,
+static enum wr_err set_integer(const struct wr_option *f, void *target, const struct wr_value *v,
                                char *why) {
   const char *must = "a whole number";
   int64_t i = v->integer;
@@ -90,9 +90,9 @@ static enum wr_err set_integer(const struct wr_field *f, void *target, const str
 
 /* A duration or a size. A bare number is refused: "30" means seconds to one reader and milliseconds
  * to another. */
-static enum wr_err set_quantity(const struct wr_field *f, void *target, const struct wr_value *v,
+static enum wr_err set_quantity(const struct wr_option *f, void *target, const struct wr_value *v,
                                 char *why) {
-  bool time = f->type == WR_FIELD_DURATION;
+  bool time = f->type == WR_OPT_DURATION;
   const char *must = time ? "a duration such as \"30s\"" : "a size such as \"64KiB\"";
   if (v->type == WR_VALUE_INTEGER || v->type == WR_VALUE_NUMBER)
     return wrong(why,
@@ -121,7 +121,7 @@ static enum wr_err set_quantity(const struct wr_field *f, void *target, const st
 }
 
 /* The index of a word, or -1 with why. */
-static int word_index(const struct wr_field *f, struct wr_span text, char *why) {
+static int word_index(const struct wr_option *f, struct wr_span text, char *why) {
   for (int i = 0; f->words[i]; i++)
     if (f->words[i][0] && wr_span_eq(text, wr_span_str(f->words[i]))) return i;
   struct wr_buf b;
@@ -146,13 +146,13 @@ static int word_index(const struct wr_field *f, struct wr_span text, char *why) 
   return -1;
 }
 
-static enum wr_err set_word(const struct wr_field *f, void *target, const struct wr_value *v,
+static enum wr_err set_word(const struct wr_option *f, void *target, const struct wr_value *v,
                             char *why) {
   if (v->type != WR_VALUE_TEXT) return wrong_type(why, "a string", v);
   int i = word_index(f, v->text, why);
   if (i < 0) return WR_E_CONFIG;
   uint32_t bits = 0;
-  if (f->type == WR_FIELD_FLAGS) {
+  if (f->type == WR_OPT_FLAGS) {
     memcpy(&bits, at(target, f), sizeof bits);
     bits |= UINT32_C(1) << i;
   } else {
@@ -162,7 +162,7 @@ static enum wr_err set_word(const struct wr_field *f, void *target, const struct
   return WR_OK;
 }
 
-static enum wr_err set_string(const struct wr_field *f, void *target, const struct wr_value *v,
+static enum wr_err set_string(const struct wr_option *f, void *target, const struct wr_value *v,
                               struct wr_conf_arena *arena, char *why) {
   if (v->type != WR_VALUE_TEXT) return wrong_type(why, "a string", v);
   if (v->text.len == 0) return wrong(why, "must not be empty");
@@ -175,43 +175,43 @@ static enum wr_err set_string(const struct wr_field *f, void *target, const stru
   return WR_OK;
 }
 
-enum wr_err wr_schema_set(const struct wr_field *f, void *target, const struct wr_value *v,
+enum wr_err wr_schema_set(const struct wr_option *f, void *target, const struct wr_value *v,
                           struct wr_conf_arena *arena, char why[static WR_CONF_WHY_BYTES]) {
   why[0] = '\0';
   if (f->zero && v->type == WR_VALUE_TEXT && wr_span_eq(v->text, wr_span_str(f->zero))) {
-    WR_CHECK(f->type == WR_FIELD_INTEGER || f->type == WR_FIELD_DURATION);
+    WR_CHECK(f->type == WR_OPT_INTEGER || f->type == WR_OPT_DURATION);
     store_u32(target, f, 0);
     return WR_OK;
   }
   switch (f->type) {
-  case WR_FIELD_STRING:
-  case WR_FIELD_FILE: return set_string(f, target, v, arena, why);
-  case WR_FIELD_BOOL:
+  case WR_OPT_STRING:
+  case WR_OPT_FILE: return set_string(f, target, v, arena, why);
+  case WR_OPT_BOOL:
     if (v->type != WR_VALUE_BOOL) return wrong_type(why, "true or false", v);
     memcpy(at(target, f), &v->boolean, sizeof v->boolean);
     return WR_OK;
-  case WR_FIELD_INTEGER: return set_integer(f, target, v, why);
-  case WR_FIELD_DURATION:
-  case WR_FIELD_SIZE:
-  case WR_FIELD_SIZE32: return set_quantity(f, target, v, why);
-  case WR_FIELD_ENUM:
-  case WR_FIELD_FLAGS: return set_word(f, target, v, why);
+  case WR_OPT_INTEGER: return set_integer(f, target, v, why);
+  case WR_OPT_DURATION:
+  case WR_OPT_SIZE:
+  case WR_OPT_SIZE32: return set_quantity(f, target, v, why);
+  case WR_OPT_ENUM:
+  case WR_OPT_FLAGS: return set_word(f, target, v, why);
   default: return wrong(why, "can't be set from a plain value");
   }
 }
 
 /* Reads a default as the table says it: numbers and yes/no without quotes, all else as text. */
-static void set_default(const struct wr_field *f, void *target) {
+static void set_default(const struct wr_option *f, void *target) {
   struct wr_value v = { .type = WR_VALUE_TEXT, .text = wr_span_str(f->def) };
   char why[WR_CONF_WHY_BYTES];
-  if (f->type == WR_FIELD_STRING || f->type == WR_FIELD_FILE) {
+  if (f->type == WR_OPT_STRING || f->type == WR_OPT_FILE) {
     memcpy(at(target, f), &f->def, sizeof f->def); /* static text outlives every arena */
     return;
   }
-  if (f->type == WR_FIELD_BOOL) {
+  if (f->type == WR_OPT_BOOL) {
     v.type = WR_VALUE_BOOL;
     v.boolean = f->def[0] == 't';
-  } else if (f->type == WR_FIELD_INTEGER && !(f->zero && strcmp(f->def, f->zero) == 0)) {
+  } else if (f->type == WR_OPT_INTEGER && !(f->zero && strcmp(f->def, f->zero) == 0)) {
     uint64_t n = 0;
     WR_CHECK(wr_text_u64(v.text, UINT32_MAX, &n) == WR_OK);
     v.type = WR_VALUE_INTEGER;
@@ -223,16 +223,16 @@ static void set_default(const struct wr_field *f, void *target) {
 
 void wr_schema_defaults(const struct wr_schema *schema, void *target) {
   for (size_t i = 0; i < schema->field_count; i++) {
-    const struct wr_field *f = &schema->fields[i];
-    if (f->type == WR_FIELD_TABLE && !f->by_pointer) {
+    const struct wr_option *f = &schema->fields[i];
+    if (f->type == WR_OPT_TABLE && !f->by_pointer) {
       wr_schema_defaults(f->table, at(target, f)); /* as deep as the tables nest: three */
-    } else if (f->def && f->type <= WR_FIELD_ENUM) {
+    } else if (f->def && f->type <= WR_OPT_ENUM) {
       set_default(f, target);
     }
   }
 }
 
-const struct wr_field *wr_schema_find(const struct wr_schema *schema, struct wr_span name) {
+const struct wr_option *wr_schema_find(const struct wr_schema *schema, struct wr_span name) {
   for (size_t i = 0; i < schema->field_count; i++)
     if (wr_span_eq(name, wr_span_str(schema->fields[i].name))) return &schema->fields[i];
   return NULL;

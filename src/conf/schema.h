@@ -17,33 +17,33 @@
 #include "base/span.h"
 #include "conf/arena.h"
 
-enum wr_field_type {
-  WR_FIELD_STRING,   /* const char *, not empty */
-  WR_FIELD_FILE,     /* const char *: a name, taken from the folder of conf.lua */
-  WR_FIELD_BOOL,     /* bool */
-  WR_FIELD_INTEGER,  /* uint32_t */
-  WR_FIELD_DURATION, /* uint32_t, milliseconds */
-  WR_FIELD_SIZE,     /* uint64_t, bytes */
-  WR_FIELD_SIZE32,   /* uint32_t, bytes */
-  WR_FIELD_ENUM,     /* an enum: the index of the word in `words` */
-  WR_FIELD_FLAGS,    /* uint32_t: a list of words, bit 1 << index */
-  WR_FIELD_SECRET,   /* struct wr_secret */
-  WR_FIELD_TABLE,    /* a struct of its own: `table`; behind a pointer if `by_pointer` */
-  WR_FIELD_MAP,      /* pointer to pairs of strings, and a size_t count at `count_offset` */
+enum wr_option_type {
+  WR_OPT_STRING,   /* const char *, not empty */
+  WR_OPT_FILE,     /* const char *: a name, taken from the folder of conf.lua */
+  WR_OPT_BOOL,     /* bool */
+  WR_OPT_INTEGER,  /* uint32_t */
+  WR_OPT_DURATION, /* uint32_t, milliseconds */
+  WR_OPT_SIZE,     /* uint64_t, bytes */
+  WR_OPT_SIZE32,   /* uint32_t, bytes */
+  WR_OPT_ENUM,     /* an enum: the index of the word in `words` */
+  WR_OPT_FLAGS,    /* uint32_t: a list of words, bit 1 << index */
+  WR_OPT_SECRET,   /* struct wr_secret */
+  WR_OPT_TABLE,    /* a struct of its own: `table`; behind a pointer if `by_pointer` */
+  WR_OPT_MAP,      /* pointer to pairs of strings, and a size_t count at `count_offset` */
   /* Those the loader knows by name. */
-  WR_FIELD_URLS,   /* a URL or a list of them */
-  WR_FIELD_PRICES, /* model = { in, out } */
-  WR_FIELD_LIMIT,  /* { n } */
-  WR_FIELD_NAMES,  /* the positional names of a group */
-  WR_FIELD_NAME,   /* the name of another declaration */
-  WR_FIELD_USE,    /* a list of plugins with their options */
-  WR_FIELD_HOOK,   /* a function */
-  WR_FIELD_LATER   /* known to the language, not available in this version */
+  WR_OPT_URLS,   /* a URL or a list of them */
+  WR_OPT_PRICES, /* model = { in, out } */
+  WR_OPT_LIMIT,  /* { n } */
+  WR_OPT_NAMES,  /* the positional names of a group */
+  WR_OPT_NAME,   /* the name of another declaration */
+  WR_OPT_USE,    /* a list of plugins with their options */
+  WR_OPT_HOOK,   /* a function */
+  WR_OPT_LATER   /* known to the language, not available in this version */
 };
 
 struct wr_schema;
 
-struct wr_field {
+struct wr_option {
   const char *name; /* borrowed: static, as all of these */
   const char *def;  /* borrowed: static; the default as conf.lua would say it; NULL: none */
   const char *doc;  /* borrowed: static; one line */
@@ -54,7 +54,7 @@ struct wr_field {
   uint64_t min, max;             /* of numbers, in the unit of the C field; max 0: what fits */
   uint16_t offset;
   uint16_t count_offset;
-  uint8_t type; /* enum wr_field_type */
+  uint8_t type; /* enum wr_option_type */
   bool required;
   bool by_pointer;
 };
@@ -64,7 +64,7 @@ struct wr_schema {
   const char *form;    /* borrowed: static; how the declaration is written, for the documentation */
   const char *doc;     /* borrowed: static */
   const char *example; /* borrowed: static; a piece of conf.lua that is right; may be NULL */
-  const struct wr_field *fields; /* borrowed: static */
+  const struct wr_option *fields; /* borrowed: static */
   size_t field_count;            /* at most 64 */
 };
 
@@ -97,10 +97,10 @@ struct wr_value {
 void wr_schema_defaults(const struct wr_schema *schema, void *target);
 /* Sets one scalar field (STRING .. ENUM; strings are copied). CONFIG with `why` ("must be a
  * duration such as \"30s\", …"), or NOMEM. For FLAGS: adds the one word that value says. */
-WR_MUST_USE enum wr_err wr_schema_set(const struct wr_field *field, void *target,
+WR_MUST_USE enum wr_err wr_schema_set(const struct wr_option *field, void *target,
                                       const struct wr_value *value, struct wr_conf_arena *arena,
                                       char why[static WR_CONF_WHY_BYTES]);
-const struct wr_field *wr_schema_find(const struct wr_schema *schema, struct wr_span name);
+const struct wr_option *wr_schema_find(const struct wr_schema *schema, struct wr_span name);
 
 /* The nearest of some names within a small edit distance, or NULL. The i-th name comes from
  * `name_at`; NULL ends. */

@@ -12,26 +12,26 @@ struct printer {
 
 static void put(const struct printer *p, const char *text) { p->out(p->ctx, wr_span_str(text)); }
 
-static const char *type_text(const struct wr_field *f) {
+static const char *type_text(const struct wr_option *f) {
   switch (f->type) {
-  case WR_FIELD_STRING:
-  case WR_FIELD_NAME: return "string";
-  case WR_FIELD_FILE: return "file name";
-  case WR_FIELD_BOOL: return "boolean";
-  case WR_FIELD_INTEGER: return "integer";
-  case WR_FIELD_DURATION: return "duration";
-  case WR_FIELD_SIZE:
-  case WR_FIELD_SIZE32: return "size";
-  case WR_FIELD_FLAGS:
-  case WR_FIELD_NAMES: return "list of string";
-  case WR_FIELD_SECRET: return "secret";
-  case WR_FIELD_TABLE: return "table";
-  case WR_FIELD_MAP: return "map of string";
-  case WR_FIELD_URLS: return "URL, or list of URL";
-  case WR_FIELD_PRICES: return "map of { number, number }";
-  case WR_FIELD_LIMIT: return "{ integer }";
-  case WR_FIELD_USE: return "list of plugin";
-  case WR_FIELD_HOOK: return "function";
+  case WR_OPT_STRING:
+  case WR_OPT_NAME: return "string";
+  case WR_OPT_FILE: return "file name";
+  case WR_OPT_BOOL: return "boolean";
+  case WR_OPT_INTEGER: return "integer";
+  case WR_OPT_DURATION: return "duration";
+  case WR_OPT_SIZE:
+  case WR_OPT_SIZE32: return "size";
+  case WR_OPT_FLAGS:
+  case WR_OPT_NAMES: return "list of string";
+  case WR_OPT_SECRET: return "secret";
+  case WR_OPT_TABLE: return "table";
+  case WR_OPT_MAP: return "map of string";
+  case WR_OPT_URLS: return "URL, or list of URL";
+  case WR_OPT_PRICES: return "map of { number, number }";
+  case WR_OPT_LIMIT: return "{ integer }";
+  case WR_OPT_USE: return "list of plugin";
+  case WR_OPT_HOOK: return "function";
   default: return "";
   }
 }
@@ -48,13 +48,13 @@ static void put_words(const struct printer *p, const char *const *words) {
   }
 }
 
-static void put_limit(const struct printer *p, const struct wr_field *f, uint64_t v) {
+static void put_limit(const struct printer *p, const struct wr_option *f, uint64_t v) {
   char store[48];
   struct wr_buf b;
   wr_buf_init(&b, store, sizeof store);
-  if (f->type == WR_FIELD_DURATION) {
+  if (f->type == WR_OPT_DURATION) {
     wr_text_put_duration(&b, v * 1000);
-  } else if (f->type == WR_FIELD_SIZE || f->type == WR_FIELD_SIZE32) {
+  } else if (f->type == WR_OPT_SIZE || f->type == WR_OPT_SIZE32) {
     wr_text_put_size(&b, v);
   } else {
     wr_buf_u64(&b, v);
@@ -62,8 +62,8 @@ static void put_limit(const struct printer *p, const struct wr_field *f, uint64_
   p->out(p->ctx, wr_buf_span(&b));
 }
 
-static void put_type(const struct printer *p, const struct wr_field *f) {
-  if (f->type == WR_FIELD_ENUM) {
+static void put_type(const struct printer *p, const struct wr_option *f) {
+  if (f->type == WR_OPT_ENUM) {
     put_words(p, f->words);
     return;
   }
@@ -80,12 +80,12 @@ static void put_type(const struct printer *p, const struct wr_field *f) {
   }
 }
 
-static void put_default(const struct printer *p, const struct wr_field *f) {
+static void put_default(const struct printer *p, const struct wr_option *f) {
   if (f->required) {
     put(p, "**required**");
   } else if (f->def && f->def[0]) {
-    bool bare = f->type == WR_FIELD_BOOL ||
-                (f->type == WR_FIELD_INTEGER && !(f->zero && strcmp(f->def, f->zero) == 0));
+    bool bare = f->type == WR_OPT_BOOL ||
+                (f->type == WR_OPT_INTEGER && !(f->zero && strcmp(f->def, f->zero) == 0));
     put(p, bare ? "`" : "`\"");
     put(p, f->def);
     put(p, bare ? "`" : "\"`");
@@ -94,8 +94,8 @@ static void put_default(const struct printer *p, const struct wr_field *f) {
 
 static void put_rows(const struct printer *p, const struct wr_schema *schema, const char *prefix) {
   for (size_t i = 0; i < schema->field_count; i++) {
-    const struct wr_field *f = &schema->fields[i];
-    if (f->type == WR_FIELD_LATER) continue;
+    const struct wr_option *f = &schema->fields[i];
+    if (f->type == WR_OPT_LATER) continue;
     put(p, "| `");
     put(p, prefix);
     put(p, prefix[0] ? "." : "");
@@ -107,14 +107,14 @@ static void put_rows(const struct printer *p, const struct wr_schema *schema, co
     put(p, " | ");
     put(p, f->doc ? f->doc : "");
     put(p, " |\n");
-    if (f->type == WR_FIELD_TABLE) put_rows(p, f->table, f->name); /* one level of tables */
+    if (f->type == WR_OPT_TABLE) put_rows(p, f->table, f->name); /* one level of tables */
   }
 }
 
 static void put_later(const struct printer *p, const struct wr_schema *schema) {
   const char *sep = "\nRefused by name, because this version doesn't have it yet: ";
   for (size_t i = 0; i < schema->field_count; i++) {
-    if (schema->fields[i].type != WR_FIELD_LATER) continue;
+    if (schema->fields[i].type != WR_OPT_LATER) continue;
     put(p, sep);
     put(p, "`");
     put(p, schema->fields[i].name);

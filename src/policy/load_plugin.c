@@ -18,27 +18,27 @@ struct plugin_head {
 };
 
 #define AT(member) (uint16_t) offsetof(struct plugin_head, member)
-static const struct wr_field plugin_fields[] = {
-  { .name = "name", .type = WR_FIELD_STRING, .offset = AT(name), .required = true },
+static const struct wr_option plugin_fields[] = {
+  { .name = "name", .type = WR_OPT_STRING, .offset = AT(name), .required = true },
   { .name = "api",
-    .type = WR_FIELD_INTEGER,
+    .type = WR_OPT_INTEGER,
     .offset = AT(api),
     .min = 1,
     .max = 1,
     .required = true },
-  { .name = "guard", .type = WR_FIELD_BOOL, .offset = AT(guard), .def = "false" },
-  { .name = "schema", .type = WR_FIELD_HOOK },
-  { .name = "prepare", .type = WR_FIELD_HOOK },
-  { .name = "on_request", .type = WR_FIELD_HOOK },
-  { .name = "on_event", .type = WR_FIELD_HOOK },
-  { .name = "on_end", .type = WR_FIELD_HOOK },
-  { .name = "needs", .type = WR_FIELD_LATER },
-  { .name = "hold", .type = WR_FIELD_LATER },
-  { .name = "on_response_start", .type = WR_FIELD_LATER },
-  { .name = "on_text", .type = WR_FIELD_LATER },
-  { .name = "on_slow_client", .type = WR_FIELD_LATER },
-  { .name = "on_pressure", .type = WR_FIELD_LATER },
-  { .name = "on_upstream_error", .type = WR_FIELD_LATER },
+  { .name = "guard", .type = WR_OPT_BOOL, .offset = AT(guard), .def = "false" },
+  { .name = "schema", .type = WR_OPT_HOOK },
+  { .name = "prepare", .type = WR_OPT_HOOK },
+  { .name = "on_request", .type = WR_OPT_HOOK },
+  { .name = "on_event", .type = WR_OPT_HOOK },
+  { .name = "on_end", .type = WR_OPT_HOOK },
+  { .name = "needs", .type = WR_OPT_LATER },
+  { .name = "hold", .type = WR_OPT_LATER },
+  { .name = "on_response_start", .type = WR_OPT_LATER },
+  { .name = "on_text", .type = WR_OPT_LATER },
+  { .name = "on_slow_client", .type = WR_OPT_LATER },
+  { .name = "on_pressure", .type = WR_OPT_LATER },
+  { .name = "on_upstream_error", .type = WR_OPT_LATER },
 };
 static const struct wr_schema plugin_schema = {
   .name = "plugin",

@@ -108,7 +108,7 @@ void load_check_file(struct load *l, const struct place *at, const char *name) {
   }
 }
 
-static void *slot(const struct wr_field *f, void *target) { return (char *)target + f->offset; }
+static void *slot(const struct wr_option *f, void *target) { return (char *)target + f->offset; }
 
 static struct wr_value value_at(lua_State *L, int idx) {
   struct wr_value v = { .type = WR_VALUE_OTHER, .type_name = load_type_name(L, idx) };
@@ -132,7 +132,7 @@ static struct wr_value value_at(lua_State *L, int idx) {
 }
 
 static void read_scalar(lua_State *L, struct load *l, const struct place *at, int idx,
-                        const struct wr_field *f, void *target) {
+                        const struct wr_option *f, void *target) {
   char why[WR_CONF_WHY_BYTES];
   struct wr_value v = value_at(L, idx);
   enum wr_err err = wr_schema_set(f, target, &v, l->arena, why);
@@ -144,7 +144,7 @@ static void read_scalar(lua_State *L, struct load *l, const struct place *at, in
     load_error(l, at, "%s", why);
     return;
   }
-  if (f->type != WR_FIELD_FILE) return;
+  if (f->type != WR_OPT_FILE) return;
   const char *name;
   memcpy(&name, slot(f, target), sizeof name);
   name = load_path(L, l, name);
@@ -154,7 +154,7 @@ static void read_scalar(lua_State *L, struct load *l, const struct place *at, in
 
 /* A list of words. */
 static void read_flags(lua_State *L, struct load *l, const struct place *at, int idx,
-                       const struct wr_field *f, void *target) {
+                       const struct wr_option *f, void *target) {
   if (!lua_istable(L, idx)) {
     load_error(l, at, "must be a list such as { \"POST\" }, not %s", load_type_name(L, idx));
     return;
@@ -182,7 +182,7 @@ static void insert_pair(struct wr_conf_header *pairs, size_t count, struct wr_co
 }
 
 static void read_map(lua_State *L, struct load *l, const struct place *at, int idx,
-                     const struct wr_field *f, void *target) {
+                     const struct wr_option *f, void *target) {
   /* Headers, models and options of the mock are all a pair of strings. */
   _Static_assert(sizeof(struct wr_conf_header) == sizeof(struct wr_conf_model) &&
                      offsetof(struct wr_conf_header, value) ==
@@ -214,7 +214,7 @@ static void read_map(lua_State *L, struct load *l, const struct place *at, int i
 }
 
 static void read_table(lua_State *L, struct load *l, const struct place *at, int idx,
-                       const struct wr_field *f, void *target) {
+                       const struct wr_option *f, void *target) {
   if (!lua_istable(L, idx)) {
     load_error(l, at, "must be a table, not %s", load_type_name(L, idx));
     return;
@@ -230,20 +230,20 @@ static void read_table(lua_State *L, struct load *l, const struct place *at, int
 }
 
 static void read_field(lua_State *L, struct load *l, const struct place *at, int idx,
-                       const struct wr_field *f, void *target) {
+                       const struct wr_option *f, void *target) {
   switch (f->type) {
-  case WR_FIELD_TABLE: read_table(L, l, at, idx, f, target); break;
-  case WR_FIELD_FLAGS: read_flags(L, l, at, idx, f, target); break;
-  case WR_FIELD_MAP: read_map(L, l, at, idx, f, target); break;
-  case WR_FIELD_SECRET: load_secret(L, l, at, idx, slot(f, target)); break;
-  case WR_FIELD_LATER: load_error(l, at, "is not available in this version"); break;
-  case WR_FIELD_URLS:
-  case WR_FIELD_PRICES:
-  case WR_FIELD_LIMIT:
-  case WR_FIELD_NAMES:
-  case WR_FIELD_NAME:
-  case WR_FIELD_USE:
-  case WR_FIELD_HOOK: break; /* whoever asked for the table knows these */
+  case WR_OPT_TABLE: read_table(L, l, at, idx, f, target); break;
+  case WR_OPT_FLAGS: read_flags(L, l, at, idx, f, target); break;
+  case WR_OPT_MAP: read_map(L, l, at, idx, f, target); break;
+  case WR_OPT_SECRET: load_secret(L, l, at, idx, slot(f, target)); break;
+  case WR_OPT_LATER: load_error(l, at, "is not available in this version"); break;
+  case WR_OPT_URLS:
+  case WR_OPT_PRICES:
+  case WR_OPT_LIMIT:
+  case WR_OPT_NAMES:
+  case WR_OPT_NAME:
+  case WR_OPT_USE:
+  case WR_OPT_HOOK: break; /* whoever asked for the table knows these */
   default: read_scalar(L, l, at, idx, f, target); break;
   }
 }
@@ -282,7 +282,7 @@ void load_table(lua_State *L, struct load *l, const struct place *at, int idx,
   idx = lua_absindex(L, idx);
   unknown_options(L, l, at, idx, schema, positional);
   for (size_t i = 0; i < schema->field_count; i++) {
-    const struct wr_field *f = &schema->fields[i];
+    const struct wr_option *f = &schema->fields[i];
     const struct place inner = { at->decl, at, f->name };
     if (load_option(L, idx, f->name) != LUA_TNIL) {
       read_field(L, l, &inner, lua_gettop(L), f, target);

@@ -24,8 +24,8 @@ static const struct wr_schema *const all[] = {
   &wr_schema_route_timeout,
 };
 
-static const struct wr_field *field(const struct wr_schema *schema, const char *name) {
-  const struct wr_field *f = wr_schema_find(schema, wr_span_str(name));
+static const struct wr_option *field(const struct wr_schema *schema, const char *name) {
+  const struct wr_option *f = wr_schema_find(schema, wr_span_str(name));
   assert_non_null(f);
   return f;
 }
@@ -46,15 +46,15 @@ static void test_tables(void **state) {
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
     assert_true(all[i]->field_count > 0 && all[i]->field_count <= 64);
     for (size_t j = 0; j < all[i]->field_count; j++) {
-      const struct wr_field *f = &all[i]->fields[j];
+      const struct wr_option *f = &all[i]->fields[j];
       assert_non_null(f->doc);
       assert_ptr_equal(wr_schema_find(all[i], wr_span_str(f->name)), f); /* no name twice */
-      if (f->type == WR_FIELD_TABLE) assert_non_null(f->table);
-      if (f->type == WR_FIELD_ENUM || f->type == WR_FIELD_FLAGS) assert_non_null(f->words);
+      if (f->type == WR_OPT_TABLE) assert_non_null(f->table);
+      if (f->type == WR_OPT_ENUM || f->type == WR_OPT_FLAGS) assert_non_null(f->words);
       assert_false(f->required && f->def);
     }
   }
-  const struct wr_field *kinds = field(&wr_schema_upstream, "kind");
+  const struct wr_option *kinds = field(&wr_schema_upstream, "kind");
   for (int k = 0; k < WR_KINDS; k++)
     assert_string_equal(kinds->words[k], wr_kind_name((enum wr_kind)k));
   assert_null(kinds->words[WR_KINDS]);

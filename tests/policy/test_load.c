@@ -378,7 +378,7 @@ static void test_torture(void **state) {
 /* The words of match.methods stand in the order of the wire's enum. */
 static void test_methods(void **state) {
   (void)state;
-  const struct wr_field *f = wr_schema_find(&wr_schema_match, WR_SPAN("methods"));
+  const struct wr_option *f = wr_schema_find(&wr_schema_match, WR_SPAN("methods"));
   assert_non_null(f);
   for (int m = 1; m < WR_METHODS; m++) t_span_is(wr_method_name((enum wr_method)m), f->words[m]);
   assert_null(f->words[WR_METHODS]);
