@@ -417,6 +417,69 @@ static size_t body_of(const struct raw *raw, char *out) {
   return n;
 }
 
+/* What a client must see of a recording: computed here from the file alone. */
+static void expect_of(const char *path, bool chat, char *out, size_t cap) {
+  static char line[262144];
+  FILE *file = fopen(path, "r");
+  size_t n = 0;
+  assert_non_null(file);
+  while (fgets(line, sizeof line, file) != NULL) {
+    size_t len = strcspn(line, "\n");
+    char *type = strstr(line, "\"type\":\"");
+    if (!chat) {
+      assert_ptr_equal(type, line + 1);
+      n += (size_t)snprintf(out + n, cap - n, "event: %.*s\n", (int)strcspn(type + 8, "\""),
+                            type + 8);
+    }
+    n += (size_t)snprintf(out + n, cap - n, "data: %.*s\n\n", (int)len, line);
+    assert_true(n < cap);
+  }
+  if (chat) (void)snprintf(out + n, cap - n, "data: [DONE]\n\n");
+  assert_int_equal(fclose(file), 0);
+}
+
+static void test_recordings(void **state) {
+  (void)state;
+  static const struct {
+    const char *name, *path;
+  } files[] = {
+      { "openai-chat-text.jsonl", "/v1/chat/completions" },
+      { "openai-chat-azure-model-router.jsonl", "/v1/chat/completions" },
+      { "openai-chat-deepseek-reasoning-tool-call.jsonl", "/v1/chat/completions" },
+      { "openai-responses-lmstudio.jsonl", "/v1/responses" },
+      { "openai-responses-error.jsonl", "/v1/responses" },
+      { "anthropic-text.jsonl", "/v1/messages" },
+      { "anthropic-web-search.jsonl", "/v1/messages" },
+  };
+  static const char *const fields[] = { "", "x-mock-write: 7\r\n", "x-mock-batch: 16\r\n" };
+  static char expected[1 << 20], got[1 << 20];
+  const char *shared = getenv("WEIR_SHARED");
+  char dir[256], path[512], all[256];
+  (void)snprintf(dir, sizeof dir, "%s/streams", shared != NULL ? shared : "../shared");
+  if (access(dir, R_OK) != 0) {
+    print_message("no recordings in %s: set WEIR_SHARED\n", dir);
+    skip();
+  }
+  const char *const options[] = { "replay-dir", dir, NULL };
+  struct rig r;
+  rig_start(&r, options);
+  for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+    (void)snprintf(path, sizeof path, "%s/%s", dir, files[i].name);
+    expect_of(path, strstr(files[i].path, "chat") != NULL, expected, sizeof expected);
+    for (size_t k = 0; k < sizeof fields / sizeof fields[0]; k++) {
+      struct raw raw = raw_open(&r);
+      (void)snprintf(all, sizeof all, "Connection: close\r\nx-mock-replay: %s\r\n%s",
+                     files[i].name, fields[k]);
+      post(&r, &raw, files[i].path, all, STREAM_BODY);
+      raw_until(&r, &raw, NULL, 0);
+      (void)body_of(&raw, got);
+      assert_string_equal(expected, got);
+      raw_close(&raw);
+    }
+  }
+  rig_stop(&r);
+}
+
 static void test_writes(void **state) {
   (void)state;
   static const char *const options[] = { "tokens", "30", NULL };
@@ -520,7 +583,8 @@ int main(void) {
     cmocka_unit_test(test_endpoints),       cmocka_unit_test(test_faults),
     cmocka_unit_test(test_silent_faults),   cmocka_unit_test(test_faults_whole),
     cmocka_unit_test(test_pipelined),       cmocka_unit_test(test_large_body),
-    cmocka_unit_test(test_slow_reader),     cmocka_unit_test(test_writes),
+    cmocka_unit_test(test_slow_reader),     cmocka_unit_test(test_recordings),
+    cmocka_unit_test(test_writes),
     cmocka_unit_test(test_pace_and_cancel), cmocka_unit_test(test_refusals),
   };
   const char *only = getenv("T_ONLY");
