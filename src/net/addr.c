@@ -82,7 +82,8 @@ static enum wr_err split(struct wr_span text, struct wr_span *host, uint16_t *po
 }
 
 enum wr_err wr_addr_parse(struct wr_span text, struct wr_addr *out) {
-  if (wr_span_starts(text, WR_SPAN("unix:"))) return parse_unix(wr_span_sub(text, 5, text.len - 5), out);
+  if (wr_span_starts(text, WR_SPAN("unix:")))
+    return parse_unix(wr_span_sub(text, 5, text.len - 5), out);
   struct wr_span host;
   uint16_t port;
   enum wr_err err = split(text, &host, &port);

@@ -14,8 +14,8 @@ struct wr_addr {
   _Alignas(8) char raw[112]; /* a struct sockaddr_in, _in6 or _un */
 };
 
-/* "127.0.0.1:8080", "[::1]:8080", ":8080" (every address, IPv6 and IPv4), "unix:/run/weir.sock"; no names.
- * WR_E_TEXT_SYNTAX. Port 0 lets the system choose. */
+/* "127.0.0.1:8080", "[::1]:8080", ":8080" (every address, IPv6 and IPv4), "unix:/run/weir.sock"; no
+ * names. WR_E_TEXT_SYNTAX. Port 0 lets the system choose. */
 WR_MUST_USE enum wr_err wr_addr_parse(struct wr_span text, struct wr_addr *out);
 /* Writes the text form with a NUL, at most cap bytes; returns out. 128 bytes hold any. */
 const char *wr_addr_format(const struct wr_addr *addr, char *out, size_t cap);

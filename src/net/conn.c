@@ -1,4 +1,5 @@
-/* conn.c: a connection's state, its queues and the order of its end; tcp.c and tls.c move the bytes. */
+/* conn.c: a connection's state, its queues and the order of its end; tcp.c and tls.c move the
+ * bytes. */
 #include "net/conn.h"
 
 #include <netinet/tcp.h>
@@ -200,7 +201,8 @@ void wr_conn_steer(struct wr_conn *conn) {
   if (want != conn->reading) wr_tcp_read(conn, want);
 }
 
-/* The view has a place in the queue, or waits in `late`: no byte is lost because the pool is full. */
+/* The view has a place in the queue, or waits in `late`: no byte is lost because the pool is full.
+ */
 static void place(struct wr_conn *conn, struct wr_view *take_view) {
   struct wr_view v = wr_view_move(take_view);
   if (conn->in.count < conn->in.cap) {
@@ -372,8 +374,8 @@ void wr_conn_compact(struct wr_conn *conn) {
 void wr_conn_settle(struct wr_conn *conn) {
   WR_DCHECK(conn->dying);
   if (conn->closed || !conn->fin_sent || wr_conn_unsent_bytes(conn) > 0) return;
-  /* A client may still be sending: unread bytes would turn our end into a reset that takes the answer with it. So
-   * we read on until its end. For a peer that we called nothing is lost. */
+  /* A client may still be sending: unread bytes would turn our end into a reset that takes the
+   * answer with it. So we read on until its end. For a peer that we called nothing is lost. */
   if (conn->fin || conn->dialed) wr_conn_end(conn);
 }
 

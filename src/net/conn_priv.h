@@ -1,7 +1,8 @@
 /* conn_priv.h: the insides of a connection, for the files of net/ only.
  *
- * conn.c keeps the state and the queues, tcp.c moves bytes between them and the socket, tls.c stands between the
- * two where a connection is encrypted. A conn's memory goes in tcp.c's close callback. */
+ * conn.c keeps the state and the queues, tcp.c moves bytes between them and the socket, tls.c
+ * stands between the two where a connection is encrypted. A conn's memory goes in tcp.c's close
+ * callback. */
 #ifndef WR_NET_CONN_PRIV_H
 #define WR_NET_CONN_PRIV_H
 
@@ -16,8 +17,9 @@
 #define WR_CONN_LINGER_MS 5000u
 #define WR_CONN_STARVED_MS 10u
 
-/* What waits for room in the socket. libuv signals writability only through a write of its own, so a few bytes
- * are copied here and given to it; the rest of the queue stays where it can be compacted. */
+/* What waits for room in the socket. libuv signals writability only through a write of its own, so
+ * a few bytes are copied here and given to it; the rest of the queue stays where it can be
+ * compacted. */
 #define WR_CONN_REQ_BYTES 512u
 struct wr_conn_req {
   union {
@@ -52,7 +54,7 @@ struct wr_conn {
   const char *why;         /* borrowed: static */
   struct wr_viewq in;
   struct wr_viewq out;
-  struct wr_view late; /* input that found no place in the queue; nothing is read before it has one */
+  struct wr_view late; /* input without a place in the queue; nothing is read before it has one */
   uint64_t bytes_in, bytes_out;
   struct wr_list starved; /* in the loop's list while memory is waited for */
   struct wr_list dying_link;
@@ -74,8 +76,8 @@ WR_MUST_USE enum wr_err wr_conn_accept(struct wr_loop *loop, int fd, const struc
                                        struct wr_conn **out);
 void wr_conn_connected(struct wr_conn *conn);
 void wr_conn_opened(struct wr_conn *conn);
-/* The end of the peer's sending, with every byte before it in the queue. err: WR_OK, or RESET for a TLS stream that
- * was cut. */
+/* The end of the peer's sending, with every byte before it in the queue. err: WR_OK, or RESET for a
+ * TLS stream that was cut. */
 void wr_conn_ended(struct wr_conn *conn, enum wr_err err);
 /* Bytes for the owner. */
 void wr_conn_got(struct wr_conn *conn, struct wr_view *take_view);

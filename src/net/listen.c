@@ -18,7 +18,8 @@
 #define LISTEN_MAGIC 0x115e4e11u
 #define BACKLOG 1024
 #define PAUSE_MS 100u
-/* At most this many are accepted in a turn, so that open streams aren't kept waiting by new ones. */
+/* At most this many are accepted in a turn, so that open streams aren't kept waiting by new ones.
+ */
 #define ACCEPTS_A_TURN 32u
 
 struct wr_listen {
@@ -74,8 +75,8 @@ static enum wr_err read_bound(int fd, struct wr_addr *bound) {
   return WR_OK;
 }
 
-enum wr_err wr_listen_bind(const struct wr_addr *addr, int *fd_out, struct wr_addr *bound, char *why,
-                           size_t why_bytes) {
+enum wr_err wr_listen_bind(const struct wr_addr *addr, int *fd_out, struct wr_addr *bound,
+                           char *why, size_t why_bytes) {
   const struct sockaddr *to = (const struct sockaddr *)(const void *)addr->raw;
   *fd_out = -1;
   int fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -142,7 +143,8 @@ static void readable(uv_poll_t *poll, int status, int events) {
     pause_accepting(listen);
     return;
   }
-  /* One connection that comes alone costs one call; the next is looked for only where they come in every turn. */
+  /* One connection that comes alone costs one call; the next is looked for only where they come in
+   * every turn. */
   uint64_t turn = listen->loop->stats.turns;
   unsigned most = turn <= listen->last_turn + 1 ? ACCEPTS_A_TURN : 1;
   listen->last_turn = turn;

@@ -1,8 +1,9 @@
 /* listen.h: sockets that accept.
  *
- * One listener a worker and address: SO_REUSEPORT spreads connections over workers; an inherited socket (LISTEN_FDS) is shared by
- * all. TCP_NODELAY is set on what is accepted. When descriptors run out (EMFILE) the listener pauses for 100 ms and goes on:
- * connections wait in the kernel's queue, accepted work is not touched. Loop thread only. */
+ * One listener a worker and address: SO_REUSEPORT spreads connections over workers; an inherited
+ * socket (LISTEN_FDS) is shared by all. TCP_NODELAY is set on what is accepted. When descriptors
+ * run out (EMFILE) the listener pauses for 100 ms and goes on: connections wait in the kernel's
+ * queue, accepted work is not touched. Loop thread only. */
 #ifndef WR_NET_LISTEN_H
 #define WR_NET_LISTEN_H
 
@@ -14,15 +15,20 @@ struct wr_listen;
 typedef void (*wr_listen_fn)(void *ctx, struct wr_conn *take_conn);
 
 /* Binds and listens. tls NULL: plain. why: one sentence for the operator. */
-WR_MUST_USE enum wr_err wr_listen_open(struct wr_loop *loop, const struct wr_addr *addr, struct wr_tls_ctx *tls,
-                                       wr_listen_fn fn, void *ctx, struct wr_listen **out, char *why, size_t why_bytes);
+WR_MUST_USE enum wr_err wr_listen_open(struct wr_loop *loop, const struct wr_addr *addr,
+                                       struct wr_tls_ctx *tls, wr_listen_fn fn, void *ctx,
+                                       struct wr_listen **out, char *why, size_t why_bytes);
 /* The same with a socket that listens already; fd is duplicated, the caller keeps its own. */
-WR_MUST_USE enum wr_err wr_listen_inherit(struct wr_loop *loop, int fd, struct wr_tls_ctx *tls, wr_listen_fn fn,
-                                          void *ctx, struct wr_listen **out, char *why, size_t why_bytes);
+WR_MUST_USE enum wr_err wr_listen_inherit(struct wr_loop *loop, int fd, struct wr_tls_ctx *tls,
+                                          wr_listen_fn fn, void *ctx, struct wr_listen **out,
+                                          char *why, size_t why_bytes);
 /* The address as bound (with the port that the system chose). */
 const struct wr_addr *wr_listen_addr(const struct wr_listen *listen);
-/* A binding without a loop: makes the socket, so that a port 0 is chosen once and every worker opens the same address; close(2) it after. */
-WR_MUST_USE enum wr_err wr_listen_bind(const struct wr_addr *addr, int *fd, struct wr_addr *bound, char *why, size_t why_bytes);
+/* A binding without a loop: makes the socket, so that a port 0 is chosen once and every worker
+ * opens the same address; close(2) it after. A Unix address can be opened once only: several
+ * workers inherit the socket that this makes. */
+WR_MUST_USE enum wr_err wr_listen_bind(const struct wr_addr *addr, int *fd, struct wr_addr *bound,
+                                       char *why, size_t why_bytes);
 void wr_listen_close(struct wr_listen *listen);
 
 #endif

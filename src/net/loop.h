@@ -1,9 +1,10 @@
 /* loop.h: one worker's event loop.
  *
- * I/O callbacks append bytes and mark a task runnable; tasks run in the loop's check phase, once a turn each, however
- * often they were marked. A task that marks itself or another while tasks run is run in the same phase if it has not run this
- * turn, else in the next turn, which then doesn't wait for I/O. One thread owns a loop; only wr_loop_wake and wr_loop_stop may be
- * called from elsewhere. */
+ * I/O callbacks append bytes and mark a task runnable; tasks run in the loop's check phase, once a
+ * turn each, however often they were marked. A task that marks itself or another while tasks run is
+ * run in the same phase if it has not run this turn, else in the next turn, which then doesn't wait
+ * for I/O. One thread owns a loop; only wr_loop_wake and wr_loop_stop may be called from elsewhere.
+ */
 #ifndef WR_NET_LOOP_H
 #define WR_NET_LOOP_H
 
@@ -31,13 +32,14 @@ static inline void wr_task_init(struct wr_task *task, void (*run)(struct wr_task
 
 /* The slab set is the worker's and outlives the loop. */
 WR_MUST_USE enum wr_err wr_loop_new(struct wr_slabs *slabs, struct wr_loop **out);
-/* Closes what is left of the loop's own handles. Connections, listeners, timers and requests of others must be gone:
- * returns the number of handles that were not (0 in a clean end). */
+/* Closes what is left of the loop's own handles. Connections, listeners, timers and requests of
+ * others must be gone: returns the number of handles that were not (0 in a clean end). */
 unsigned wr_loop_free(struct wr_loop *loop);
 
 /* Runs until wr_loop_stop. */
 void wr_loop_run(struct wr_loop *loop);
-/* One turn; waits for I/O or a timer for at most max_wait_ms (0: polls; -1: as long as it takes). For tests and demos. */
+/* One turn; waits for I/O or a timer for at most max_wait_ms (0: polls; -1: as long as it takes).
+ * For tests and demos. */
 void wr_loop_turn(struct wr_loop *loop, int max_wait_ms);
 void wr_loop_stop(struct wr_loop *loop);
 
@@ -60,7 +62,14 @@ struct wr_rxbuf *wr_loop_rxbuf(struct wr_loop *loop);
 struct wr_rxbuf *wr_loop_txbuf(struct wr_loop *loop);
 
 /* Why bytes were copied on the data path, and how many, since the loop began. */
-enum wr_copy { WR_COPY_STRADDLE, WR_COPY_COMPACT, WR_COPY_TLS, WR_COPY_EDIT, WR_COPY_FLATTEN, WR_COPIES };
+enum wr_copy {
+  WR_COPY_STRADDLE,
+  WR_COPY_COMPACT,
+  WR_COPY_TLS,
+  WR_COPY_EDIT,
+  WR_COPY_FLATTEN,
+  WR_COPIES
+};
 struct wr_loop_stats {
   uint64_t turns;
   uint64_t reads, read_bytes;      /* read(2) calls with data */

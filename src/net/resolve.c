@@ -125,7 +125,8 @@ static void socket_state(void *arg, ares_socket_t fd, int readable, int writable
     watch->resolver = r;
     wr_list_push_back(&r->watches, &watch->link);
   }
-  uv_poll_start(&watch->poll, (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0), watch_ready);
+  uv_poll_start(&watch->poll, (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0),
+                watch_ready);
 }
 
 /* ---- life */
@@ -146,6 +147,9 @@ enum wr_err wr_resolver_new(struct wr_loop *loop, struct wr_resolver **out) {
   struct ares_options options = { .sock_state_cb = socket_state, .sock_state_cb_data = r,
                                   .timeout = TRY_MS, .tries = TRIES };
   int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
+#if defined(ARES_OPT_QUERY_CACHE)
+  mask |= ARES_OPT_QUERY_CACHE; /* off, with its time of 0: the cache is ours */
+#endif
   if (ares_init_options(&r->channel, &options, mask) != ARES_SUCCESS) {
     wr_heap_free(WR_HEAP_NET, r);
     return WR_E_RESOLVE;
@@ -206,7 +210,8 @@ static const struct ares_addrinfo_node *next_of(const struct ares_addrinfo_node 
   return node;
 }
 
-/* The families take turns, so that one that leads nowhere costs one attempt. The order of c-ares decides who begins. */
+/* The families take turns, so that one that leads nowhere costs one attempt. The order of c-ares
+ * decides who begins. */
 static void take_addrs(struct entry *e, const struct ares_addrinfo *info) {
   uint64_t ttl_s = TTL_MAX_S;
   int family = info->nodes ? info->nodes->ai_family : AF_INET;
@@ -320,7 +325,8 @@ static void ask(struct entry *e) {
   struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
   struct wr_resolver *r = e->resolver;
   e->asking = true;
-  ares_getaddrinfo(r->channel, e->name, NULL, &hints, answered, e); /* may answer before it returns */
+  ares_getaddrinfo(r->channel, e->name, NULL, &hints, answered,
+                   e); /* may answer before it returns */
   arm(r);
 }
 

@@ -96,8 +96,8 @@ static void read_failed(struct wr_conn *conn, int rc) {
   wr_conn_fail(conn, rc == UV_ECONNRESET ? WR_E_RESET : WR_E_IO, uv_strerror(rc));
 }
 
-/* After a short read libuv takes a hang-up for an end without asking the socket, and a reset would pass for a clean
- * end. It has no buffer to show for it then; so the socket is asked. */
+/* After a short read libuv takes a hang-up for an end without asking the socket, and a reset would
+ * pass for a clean end. It has no buffer to show for it then; so the socket is asked. */
 static void read_hung_up(struct wr_conn *conn) {
   uv_os_fd_t fd;
   struct wr_room room;
@@ -142,8 +142,8 @@ void wr_tcp_read(struct wr_conn *conn, bool on) {
   }
 }
 
-/* A peer that answers early and goes away breaks our sending first: what it said before stands in the socket still and
- * is read here, because libuv is done with a broken stream. */
+/* A peer that answers early and goes away breaks our sending first: what it said before stands in
+ * the socket still and is read here, because libuv is done with a broken stream. */
 static void salvage(struct wr_conn *conn) {
   uv_os_fd_t fd;
   if (conn->tls || conn->dying || conn->fin || conn->state != WR_CONN_OPEN) return;

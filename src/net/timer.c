@@ -31,7 +31,8 @@ void wr_wheel_add(struct wr_wheel *wheel, struct wr_timer *timer, uint64_t due_m
   place(wheel, timer);
 }
 
-/* The first slot in use, looking upwards from the wheel's position; clears stale bits on its way. */
+/* The first slot in use, looking upwards from the wheel's position; clears stale bits on its way.
+ */
 static bool first_slot(struct wr_wheel *wheel, unsigned *level_out, unsigned *slot_out) {
   for (unsigned level = 0; level < WR_WHEEL_LEVELS; level++) {
     while (wheel->used[level]) {
@@ -47,7 +48,8 @@ static bool first_slot(struct wr_wheel *wheel, unsigned *level_out, unsigned *sl
   return false;
 }
 
-/* The time at which a slot begins, given that it lies in the wheel's present round of that level. */
+/* The time at which a slot begins, given that it lies in the wheel's present round of that level.
+ */
 static uint64_t slot_ms(const struct wr_wheel *wheel, unsigned level, unsigned slot) {
   uint64_t round = wheel->now_ms >> (6 * (level + 1)) << (6 * (level + 1));
   return round | ((uint64_t)slot << (6 * level));
@@ -69,8 +71,8 @@ static void spread(struct wr_wheel *wheel, struct wr_list *slot) {
 }
 
 static void fire_slot(struct wr_wheel *wheel) {
-  /* What fires may set or clear any timer, also one that waits in this list. A timer that is set anew is due
-   * later than now, so it doesn't come back here. */
+  /* What fires may set or clear any timer, also one that waits in this list. A timer that is set
+   * anew is due later than now, so it doesn't come back here. */
   struct wr_list due;
   wr_list_init(&due);
   wr_list_splice(&due, &wheel->slots[0][wheel->now_ms & 63u]);

@@ -17,7 +17,7 @@
 struct wr_tls {
   mbedtls_ssl_context ssl;
   struct wr_conn *conn;   /* borrowed: owns us */
-  struct wr_tls_ctx *ctx; /* borrowed: outlives its connections */
+  struct wr_tls_ctx *ctx; /* ref */
   struct wr_task task;
   char *name;             /* owned; NULL: no session is kept */
   struct wr_viewq cipher_in;
@@ -124,13 +124,12 @@ static void run(struct wr_task *task);
 
 enum wr_err wr_tls_new(struct wr_tls_ctx *ctx, struct wr_conn *conn, const char *server_name,
                        struct wr_tls **out) {
-  WR_MAGIC_CHECK(ctx, WR_TLS_CTX_MAGIC);
   *out = NULL;
   struct wr_tls *tls = wr_heap_zalloc(WR_HEAP_TLS, sizeof *tls);
   if (!tls) return WR_E_NOMEM;
   tls->ctx = ctx;
   tls->conn = conn;
-  ctx->conns++;
+  wr_tls_ctx_hold(ctx);
   wr_ledger_add(wr_slabs_ledger(conn->loop->slabs), WR_CHARGE_TLS, LIBRARY_BYTES);
   wr_task_init(&tls->task, run);
   wr_viewq_init(&tls->cipher_in);
@@ -160,8 +159,7 @@ void wr_tls_free(struct wr_tls *tls) {
   wr_viewq_fini(&tls->cipher_out);
   mbedtls_ssl_free(&tls->ssl);
   wr_ledger_sub(wr_slabs_ledger(tls->conn->loop->slabs), WR_CHARGE_TLS, LIBRARY_BYTES);
-  WR_CHECK(tls->ctx->conns > 0);
-  tls->ctx->conns--;
+  wr_tls_ctx_release(tls->ctx);
   if (tls->name) wr_heap_free(WR_HEAP_TLS, tls->name);
   wr_heap_free(WR_HEAP_TLS, tls);
 }
@@ -249,7 +247,8 @@ static void read_failed(struct wr_tls *tls, int rc) {
 static void decrypt(struct wr_tls *tls) {
   struct wr_conn *conn = tls->conn;
   struct wr_loop *loop = conn->loop;
-  uint32_t min_bytes = loop->rx.block_bytes < ROOM_MIN_BYTES ? loop->rx.block_bytes : ROOM_MIN_BYTES;
+  uint32_t min_bytes =
+      loop->rx.block_bytes < ROOM_MIN_BYTES ? loop->rx.block_bytes : ROOM_MIN_BYTES;
   while (!tls->stopped && !conn->eof && !conn->paused && wr_conn_has_credit(conn)) {
     struct wr_room room;
     if (wr_rxbuf_room(&loop->rx, min_bytes, &room) != WR_OK) {
@@ -352,7 +351,8 @@ static enum wr_err send_record(struct wr_tls *tls) {
   } else if (tls->record_left == 0) {
     bytes.len = 0; /* something else has pushed it out meanwhile */
   }
-  /* While a part of a record waits, the library doesn't look at the bytes again, only at their length. */
+  /* While a part of a record waits, the library doesn't look at the bytes again, only at their
+   * length. */
   if (bytes.len > 0) {
     int n = mbedtls_ssl_write(&tls->ssl, (const unsigned char *)bytes.ptr, bytes.len);
     if (n == MBEDTLS_ERR_SSL_WANT_WRITE || n == MBEDTLS_ERR_SSL_WANT_READ) return WR_E_AGAIN;

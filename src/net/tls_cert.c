@@ -18,7 +18,8 @@ struct maker {
   mbedtls_ctr_drbg_context random;
 };
 
-/* SEQUENCE { dNSName localhost, iPAddress 127.0.0.1, iPAddress ::1 }; by hand, as 2.28 has no writer for it. */
+/* SEQUENCE { dNSName localhost, iPAddress 127.0.0.1, iPAddress ::1 }; by hand, as 2.28 has no
+ * writer for it. */
 static const unsigned char alt_names[] = {
   0x30, 0x23, 0x82, 0x09, 'l', 'o', 'c', 'a', 'l', 'h', 'o', 's', 't', 0x87, 0x04, 127, 0, 0, 1,
   0x87, 0x10, 0,    0,    0,   0,   0,   0,   0,   0,   0,   0,   0,   0,    0,    0,   0, 1,

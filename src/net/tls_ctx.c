@@ -64,8 +64,8 @@ static enum wr_err load_chain(const struct load *load, mbedtls_x509_crt *to, con
   int rc = pem ? mbedtls_x509_crt_parse(to, (const unsigned char *)pem, strlen(pem) + 1)
                : mbedtls_x509_crt_parse_file(to, file);
   if (rc < 0)
-    return refuse(load, "%s: no certificate can be read (mbedTLS -0x%04x)", pem ? "certificate" : file,
-                  (unsigned)-rc);
+    return refuse(load, "%s: no certificate can be read (mbedTLS -0x%04x)",
+                  pem ? "certificate" : file, (unsigned)-rc);
   return WR_OK;
 }
 
@@ -81,7 +81,8 @@ static enum wr_err load_key(const struct load *load, const char *file, const cha
   rc = pem ? mbedtls_pk_parse_key(&ctx->key, (const unsigned char *)pem, strlen(pem) + 1, NULL, 0)
            : mbedtls_pk_parse_keyfile(&ctx->key, file, NULL);
 #endif
-  if (rc != 0) return refuse(load, "%s: no private key can be read (mbedTLS -0x%04x)", name, (unsigned)-rc);
+  if (rc != 0)
+    return refuse(load, "%s: no private key can be read (mbedTLS -0x%04x)", name, (unsigned)-rc);
 #if WR_TLS_V3
   rc = mbedtls_pk_check_pair(&ctx->cert.pk, &ctx->key, mbedtls_ctr_drbg_random, &ctx->random);
 #else
@@ -96,7 +97,8 @@ static enum wr_err load_own(const struct load *load, const struct wr_tls_options
   bool cert = options->cert_file || options->cert_pem, key = options->key_file || options->key_pem;
   if (!cert && !key)
     return options->server ? refuse(load, "a TLS server needs a certificate and a key") : WR_OK;
-  if (!cert || !key) return refuse(load, "a certificate and its key are given together or not at all");
+  if (!cert || !key)
+    return refuse(load, "a certificate and its key are given together or not at all");
   enum wr_err err = load_chain(load, &ctx->cert, options->cert_file, options->cert_pem);
   if (!err) err = load_key(load, options->key_file, options->key_pem);
   if (err) return err;
@@ -108,7 +110,8 @@ static enum wr_err load_ca(const struct load *load, const struct wr_tls_options 
   struct wr_tls_ctx *ctx = load->ctx;
   if (!options->verify) return WR_OK;
   const char *file = options->ca_file;
-  if (!file && options->server) return refuse(load, "client certificates need a ca_file to be checked against");
+  if (!file && options->server)
+    return refuse(load, "client certificates need a ca_file to be checked against");
   if (!file) file = getenv("SSL_CERT_FILE");
   if (!file || !*file) file = SYSTEM_BUNDLE;
   enum wr_err err = load_chain(load, &ctx->ca, file, NULL);
@@ -136,7 +139,8 @@ static enum wr_err configure(const struct load *load, const struct wr_tls_option
 #if WR_TLS_V3
   mbedtls_ssl_conf_min_tls_version(&ctx->conf, MBEDTLS_SSL_VERSION_TLS1_2);
 #else
-  mbedtls_ssl_conf_min_version(&ctx->conf, MBEDTLS_SSL_MAJOR_VERSION_3, MBEDTLS_SSL_MINOR_VERSION_3);
+  mbedtls_ssl_conf_min_version(&ctx->conf, MBEDTLS_SSL_MAJOR_VERSION_3,
+                               MBEDTLS_SSL_MINOR_VERSION_3);
 #endif
 #if defined(MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED)
   mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
@@ -151,8 +155,8 @@ static enum wr_err configure(const struct load *load, const struct wr_tls_option
   if (mbedtls_ssl_ticket_setup(&ctx->ticket, mbedtls_ctr_drbg_random, &ctx->random,
                                MBEDTLS_CIPHER_AES_256_GCM, TICKET_SECONDS) != 0)
     return WR_E_NOMEM;
-  mbedtls_ssl_conf_session_tickets_cb(&ctx->conf, mbedtls_ssl_ticket_write, mbedtls_ssl_ticket_parse,
-                                      &ctx->ticket);
+  mbedtls_ssl_conf_session_tickets_cb(&ctx->conf, mbedtls_ssl_ticket_write,
+                                      mbedtls_ssl_ticket_parse, &ctx->ticket);
   return WR_OK;
 }
 
@@ -191,9 +195,7 @@ static void forget(struct wr_tls_session *slot) {
   slot->name = NULL;
 }
 
-void wr_tls_ctx_free(struct wr_tls_ctx *ctx) {
-  if (!ctx) return;
-  WR_MAGIC_CHECK(ctx, WR_TLS_CTX_MAGIC);
+static void destroy(struct wr_tls_ctx *ctx) {
   WR_CHECK(ctx->conns == 0);
   for (unsigned i = 0; i < WR_TLS_SESSIONS; i++) forget(&ctx->sessions[i]);
   mbedtls_ssl_ticket_free(&ctx->ticket);
@@ -205,6 +207,26 @@ void wr_tls_ctx_free(struct wr_tls_ctx *ctx) {
   mbedtls_entropy_free(&ctx->entropy);
   ctx->magic = 0;
   wr_heap_free(WR_HEAP_TLS, ctx);
+}
+
+void wr_tls_ctx_free(struct wr_tls_ctx *ctx) {
+  if (!ctx) return;
+  WR_MAGIC_CHECK(ctx, WR_TLS_CTX_MAGIC);
+  WR_CHECK(!ctx->freed);
+  ctx->freed = true;
+  if (ctx->conns == 0) destroy(ctx);
+}
+
+void wr_tls_ctx_hold(struct wr_tls_ctx *ctx) {
+  WR_MAGIC_CHECK(ctx, WR_TLS_CTX_MAGIC);
+  WR_CHECK(!ctx->freed);
+  ctx->conns++;
+}
+
+void wr_tls_ctx_release(struct wr_tls_ctx *ctx) {
+  WR_MAGIC_CHECK(ctx, WR_TLS_CTX_MAGIC);
+  WR_CHECK(ctx->conns > 0);
+  if (--ctx->conns == 0 && ctx->freed) destroy(ctx);
 }
 
 void wr_tls_ctx_counts(const struct wr_tls_ctx *ctx, unsigned long *handshakes,
@@ -260,7 +282,8 @@ const char *wr_tls_why(int rc) {
   case MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE: return "the peer sent an unexpected TLS message";
 #if WR_TLS_V3
   case MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION: return "no common TLS version";
-  case MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL: return "no common application protocol (http/1.1 is spoken here)";
+  case MBEDTLS_ERR_SSL_NO_APPLICATION_PROTOCOL:
+    return "no common application protocol (http/1.1 is spoken here)";
   case MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE: return "no common TLS parameters";
 #else
   case MBEDTLS_ERR_SSL_BAD_HS_PROTOCOL_VERSION: return "no common TLS version";

@@ -17,7 +17,8 @@
 
 #if MBEDTLS_VERSION_NUMBER >= 0x03000000
 #define WR_TLS_V3 1
-/* The step at which a handshake stands tells a full one from a resumed one; there is no public way to ask. */
+/* The step at which a handshake stands tells a full one from a resumed one; there is no public way
+ * to ask. */
 #define WR_TLS_STEP(ssl) ((ssl)->MBEDTLS_PRIVATE(state))
 #else
 #define WR_TLS_V3 0
@@ -35,6 +36,7 @@ struct wr_tls_ctx {
   uint32_t magic;
   bool server;
   bool verify;
+  bool freed; /* by its holder; the last connection takes the memory with it */
   mbedtls_ssl_config conf;
   mbedtls_x509_crt cert;
   mbedtls_x509_crt ca;
@@ -51,6 +53,8 @@ struct wr_tls_ctx {
 
 /* Once a process, before anything else of the library. */
 void wr_tls_library_init(void);
+void wr_tls_ctx_hold(struct wr_tls_ctx *ctx);
+void wr_tls_ctx_release(struct wr_tls_ctx *ctx);
 /* Offers the session of that name to a new connection. */
 void wr_tls_ctx_offer(struct wr_tls_ctx *ctx, mbedtls_ssl_context *ssl, const char *name);
 /* Remembers the session of a connection. */
@@ -59,7 +63,8 @@ void wr_tls_ctx_remember(struct wr_tls_ctx *ctx, const mbedtls_ssl_context *ssl,
 const char *wr_tls_why(int rc);
 /* A sentence for what was wrong with a certificate; static. */
 const char *wr_tls_verify_why(uint32_t flags);
-/* wr_tls_self_signed with a validity of one's own, in seconds from now; so that tests have expired ones. */
+/* wr_tls_self_signed with a validity of one's own, in seconds from now; so that tests have expired
+ * ones. */
 WR_MUST_USE enum wr_err wr_tls_self_signed_span(long from_s, long to_s, char *cert_pem,
                                                 size_t cert_bytes, char *key_pem,
                                                 size_t key_bytes);

@@ -2,9 +2,9 @@
  *
  * Seven levels of 64 slots, each level 64 times coarser than the one below. A timer stands at the
  * level of the highest group of six bits in which its due time differs from now, so everything at a
- * level is due before everything at the next, and each timer moves down at most six times. A timer may be
- * unlinked without telling the wheel; the bitmaps are therefore hints: a set bit may be stale, a
- * clear one never is. */
+ * level is due before everything at the next, and each timer moves down at most six times. A timer
+ * may be unlinked without telling the wheel; the bitmaps are therefore hints: a set bit may be
+ * stale, a clear one never is. */
 #ifndef WR_NET_WHEEL_H
 #define WR_NET_WHEEL_H
 

@@ -4,8 +4,8 @@
 
 static void both_ways(void **state) {
   (void)state;
-  static const char *const texts[] = { "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:0", "[2001:db8::1]:65535",
-                                       "unix:/run/weir.sock" };
+  static const char *const texts[] = { "127.0.0.1:8080", "[::1]:8080", "0.0.0.0:0",
+                                       "[2001:db8::1]:65535", "unix:/run/weir.sock" };
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
     struct wr_addr addr;
     char text[128];
@@ -24,12 +24,15 @@ static void both_ways(void **state) {
 
 static void refused(void **state) {
   (void)state;
-  static const char *const texts[] = { "",  "80", "localhost:80", "1.2.3.4", "1.2.3.4:65536", "1.2.3.4:-1",
-                                       "1.2.3.4:", "::1:80", "[::1]", "[1.2.3.4]:80", "[::1]:x", "[]:80", "unix:",
-                                       "1.2.3.4:+1", "1.2.3:1", "[::1:80", " :80", "unix" };
+  static const char *const texts[] = {
+    "",         "80",         "localhost:80", "1.2.3.4",      "1.2.3.4:65536", "1.2.3.4:-1",
+    "1.2.3.4:", "::1:80",     "[::1]",        "[1.2.3.4]:80", "[::1]:x",       "[]:80",
+    "unix:",    "1.2.3.4:+1", "1.2.3:1",      "[::1:80",      " :80",          "unix"
+  };
   for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
     struct wr_addr addr;
-    if (wr_addr_parse(wr_span_str(texts[i]), &addr) != WR_E_TEXT_SYNTAX) fail_msg("taken: %s", texts[i]);
+    if (wr_addr_parse(wr_span_str(texts[i]), &addr) != WR_E_TEXT_SYNTAX)
+      fail_msg("taken: %s", texts[i]);
   }
   char path[256] = "unix:/";
   struct wr_addr addr;

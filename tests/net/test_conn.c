@@ -27,7 +27,8 @@ static void echo_on(const char *where) {
   char text[128];
   if (where[0] == '1') {
     wr_addr_format(wr_conn_peer(p.client.conn), text, sizeof text);
-    assert_int_equal(wr_addr_port(wr_conn_peer(p.client.conn)), wr_addr_port(wr_listen_addr(p.listen)));
+    assert_int_equal(wr_addr_port(wr_conn_peer(p.client.conn)),
+                     wr_addr_port(wr_listen_addr(p.listen)));
     assert_true(wr_addr_is_loopback(wr_conn_peer(p.server.conn)));
   } else {
     assert_true(wr_addr_is_unix(wr_conn_peer(p.client.conn)));
@@ -77,7 +78,8 @@ static void no_allocation_per_event(void **state) {
   world_close(&w);
 }
 
-/* The reader doesn't take: its credit ends the reading, the sender's queue stands; then everything arrives. */
+/* The reader doesn't take: its credit ends the reading, the sender's queue stands; then everything
+ * arrives. */
 static void slow_reader(void **state) {
   (void)state;
   enum { TOTAL = 12 << 20 };
@@ -182,7 +184,8 @@ static void answer_before_reset(void **state) {
   world_close(&w);
 }
 
-/* Everything that was queued arrives, though the owner let go at once and unread input was waiting. */
+/* Everything that was queued arrives, though the owner let go at once and unread input was waiting.
+ */
 static void close_flushes(void **state) {
   (void)state;
   enum { TOTAL = 6 << 20 };
@@ -289,7 +292,8 @@ static void write_before_connected(void **state) {
   world_close(&w);
 }
 
-/* Blocks of the pool are taken until it is dry; the connection waits, and loses nothing when memory comes back. */
+/* Blocks of the pool are taken until it is dry; the connection waits, and loses nothing when memory
+ * comes back. */
 static void pool_exhausted(void **state) {
   (void)state;
   struct world w;
@@ -302,7 +306,8 @@ static void pool_exhausted(void **state) {
   struct wr_block *blocks[4096], *b;
   size_t n = 0;
   for (size_t bytes = wr_slabs_max_block(w.slabs); bytes >= 256; bytes /= 2)
-    while (n < 4096 && (b = wr_slabs_alloc(w.slabs, bytes, WR_CHARGE_CLIENT)) != NULL) blocks[n++] = b;
+    while (n < 4096 && (b = wr_slabs_alloc(w.slabs, bytes, WR_CHARGE_CLIENT)) != NULL)
+      blocks[n++] = b;
   assert_true(n > 0 && n < 4096);
   assert_int_equal(wr_conn_write(p.client.conn, &v), WR_OK);
   assert_int_equal(wr_conn_flush(p.client.conn), WR_OK);
@@ -316,7 +321,8 @@ static void pool_exhausted(void **state) {
   world_close(&w);
 }
 
-/* Many small pieces of two connections, which touch nothing: the queue must grow while there is no memory. */
+/* Many small pieces of two connections, which touch nothing: the queue must grow while there is no
+ * memory. */
 static void queue_cannot_grow(void **state) {
   (void)state;
   struct world w;
@@ -333,12 +339,14 @@ static void queue_cannot_grow(void **state) {
     say(q.client.conn, c);
     if (i == 1)
       for (size_t bytes = wr_slabs_max_block(w.slabs); bytes >= 256; bytes /= 2)
-        while (n < 4096 && (b = wr_slabs_alloc(w.slabs, bytes, WR_CHARGE_CLIENT)) != NULL) blocks[n++] = b;
+        while (n < 4096 && (b = wr_slabs_alloc(w.slabs, bytes, WR_CHARGE_CLIENT)) != NULL)
+          blocks[n++] = b;
     for (int t = 0; t < 8; t++) wr_loop_turn(w.loop, 2);
   }
   assert_true(wr_conn_input_bytes(p.server.conn) < 6);
   while (n > 0) wr_block_unref(blocks[--n]);
-  TURN_UNTIL(&w, wr_conn_input_bytes(p.server.conn) == 6 && wr_conn_input_bytes(q.server.conn) == 6);
+  TURN_UNTIL(&w,
+             wr_conn_input_bytes(p.server.conn) == 6 && wr_conn_input_bytes(q.server.conn) == 6);
   p.server.hold = q.server.hold = false;
   wr_loop_mark(w.loop, &p.server.task);
   wr_loop_mark(w.loop, &q.server.task);

@@ -38,7 +38,8 @@ static void both_families(void **state) {
   char why[256];
   world_open(&w, 1 << 20);
   assert_int_equal(wr_addr_parse(WR_SPAN(":0"), &any), WR_OK);
-  assert_int_equal(wr_listen_open(w.loop, &any, NULL, crowd_accepted, &c, &listen, why, sizeof why), WR_OK);
+  assert_int_equal(wr_listen_open(w.loop, &any, NULL, crowd_accepted, &c, &listen, why, sizeof why),
+                   WR_OK);
   uint16_t port = wr_addr_port(wr_listen_addr(listen));
   assert_int_not_equal(port, 0);
   assert_int_equal(wr_addr_literal(WR_SPAN("127.0.0.1"), port, &to), WR_OK);
@@ -89,8 +90,10 @@ static void shared_address(void **state) {
   world_open(&w, 1 << 20);
   assert_int_equal(wr_addr_parse(WR_SPAN("127.0.0.1:0"), &any), WR_OK);
   assert_int_equal(wr_listen_bind(&any, &fd, &bound, why, sizeof why), WR_OK);
-  assert_int_equal(wr_listen_open(w.loop, &bound, NULL, crowd_accepted, &c, &one, why, sizeof why), WR_OK);
-  assert_int_equal(wr_listen_open(w.loop, &bound, NULL, crowd_accepted, &c, &two, why, sizeof why), WR_OK);
+  assert_int_equal(wr_listen_open(w.loop, &bound, NULL, crowd_accepted, &c, &one, why, sizeof why),
+                   WR_OK);
+  assert_int_equal(wr_listen_open(w.loop, &bound, NULL, crowd_accepted, &c, &two, why, sizeof why),
+                   WR_OK);
   close(fd);
   assert_int_equal(wr_addr_port(wr_listen_addr(one)), wr_addr_port(wr_listen_addr(two)));
   int fds[20];
@@ -99,11 +102,13 @@ static void shared_address(void **state) {
   wr_listen_close(one);
   wr_listen_close(two);
   assert_int_equal(wr_listen_bind(&any, &fd, &bound, why, sizeof why), WR_OK);
-  assert_int_equal(wr_listen_inherit(w.loop, fd, NULL, crowd_accepted, &c, &three, why, sizeof why), WR_OK);
+  assert_int_equal(wr_listen_inherit(w.loop, fd, NULL, crowd_accepted, &c, &three, why, sizeof why),
+                   WR_OK);
   assert_int_equal(close(fd), 0);
   int last = plain_connect(&bound);
   TURN_UNTIL(&w, c.n == 21);
-  assert_int_equal(wr_listen_inherit(w.loop, -1, NULL, crowd_accepted, &c, &one, why, sizeof why), WR_E_IO);
+  assert_int_equal(wr_listen_inherit(w.loop, -1, NULL, crowd_accepted, &c, &one, why, sizeof why),
+                   WR_E_IO);
   assert_true(strlen(why) > 0);
   crowd_leave(&c);
   close(last);
@@ -145,8 +150,10 @@ static void stale_unix(void **state) {
   assert_int_equal(wr_listen_bind(&addr, &fd, &bound, why, sizeof why), WR_OK);
   close(fd);
   assert_int_equal(access(text + 5, F_OK), 0);
-  assert_int_equal(wr_listen_open(w.loop, &addr, NULL, crowd_accepted, &c, &one, why, sizeof why), WR_OK);
-  assert_int_equal(wr_listen_open(w.loop, &addr, NULL, crowd_accepted, &c, &two, why, sizeof why), WR_E_IO);
+  assert_int_equal(wr_listen_open(w.loop, &addr, NULL, crowd_accepted, &c, &one, why, sizeof why),
+                   WR_OK);
+  assert_int_equal(wr_listen_open(w.loop, &addr, NULL, crowd_accepted, &c, &two, why, sizeof why),
+                   WR_E_IO);
   int client = plain_connect(&addr);
   TURN_UNTIL(&w, c.n >= 1);
   crowd_leave(&c);
@@ -189,8 +196,9 @@ static void no_descriptors(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(both_families), cmocka_unit_test(many_at_once), cmocka_unit_test(shared_address),
-    cmocka_unit_test(taken_address), cmocka_unit_test(stale_unix),   cmocka_unit_test(no_descriptors),
+    cmocka_unit_test(both_families),  cmocka_unit_test(many_at_once),
+    cmocka_unit_test(shared_address), cmocka_unit_test(taken_address),
+    cmocka_unit_test(stale_unix),     cmocka_unit_test(no_descriptors),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,8 @@
 
 #include "net/resolve.h"
 
-/* A name server for the names of these tests: "v4", "both", "none", and "silent", which gets no answer. */
+/* A name server for the names of these tests: "v4", "both", "none", and "silent", which gets no
+ * answer. */
 struct dns {
   int fd;
   uint16_t port;
@@ -28,7 +29,9 @@ static void dns_open(struct dns *d) {
 
 static size_t put_answer(uint8_t *at, uint16_t type, uint32_t ttl_s, uint8_t last) {
   size_t len = type == 1 ? 4 : 16;
-  uint8_t head[12] = { 0xc0, 12, 0, (uint8_t)type, 0, 1, 0, 0, (uint8_t)(ttl_s >> 8), (uint8_t)ttl_s, 0, (uint8_t)len };
+  uint8_t head[12] = { 0xc0, 12,          0, (uint8_t)type,         0,
+                       1,    0,           0, (uint8_t)(ttl_s >> 8), (uint8_t)ttl_s,
+                       0,    (uint8_t)len };
   memcpy(at, head, 12);
   memset(at + 12, 0, len);
   if (type == 1) at[12] = 192, at[14] = 2;
@@ -69,7 +72,8 @@ struct asker {
   char why[128];
 };
 
-static void asker_answer(void *ctx, enum wr_err err, const struct wr_addr *addrs, size_t n, const char *why) {
+static void asker_answer(void *ctx, enum wr_err err, const struct wr_addr *addrs, size_t n,
+                         const char *why) {
   struct asker *a = ctx;
   a->calls++;
   a->err = err;
@@ -103,7 +107,8 @@ static void scene_close(struct scene *s) {
 
 static void ask(struct scene *s, const char *name, struct asker *a, struct wr_resolve **look_up) {
   memset(a, 0, sizeof *a);
-  enum wr_err err = wr_resolve_start(s->resolver, name, 443, asker_answer, a, a->addrs, &a->n, look_up);
+  enum wr_err err =
+      wr_resolve_start(s->resolver, name, 443, asker_answer, a, a->addrs, &a->n, look_up);
   if (err) a->err = err;
 }
 
@@ -263,8 +268,9 @@ static void bounded(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(literals),     cmocka_unit_test(hosts_file), cmocka_unit_test(answers_and_cache),
-    cmocka_unit_test(short_ttl),    cmocka_unit_test(no_such_name), cmocka_unit_test(cancel),
+    cmocka_unit_test(literals),          cmocka_unit_test(hosts_file),
+    cmocka_unit_test(answers_and_cache), cmocka_unit_test(short_ttl),
+    cmocka_unit_test(no_such_name),      cmocka_unit_test(cancel),
     cmocka_unit_test(bounded),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,7 +23,8 @@ static void shot_fire(struct wr_timer *timer) {
   fired++;
 }
 
-/* Thousands of timers over all levels, some taken away, some moved; time goes on in steps of every size. */
+/* Thousands of timers over all levels, some taken away, some moved; time goes on in steps of every
+ * size. */
 static void order(void **state) {
   (void)state;
   enum { N = 5000 };
@@ -73,7 +74,8 @@ static void order(void **state) {
 static struct shot again_shot, victim;
 static unsigned rounds;
 static void again_fire(struct wr_timer *timer) {
-  if (++rounds < 10) wr_wheel_add(&wheel, timer, wheel.now_ms); /* due at once is due the next millisecond */
+  if (++rounds < 10)
+    wr_wheel_add(&wheel, timer, wheel.now_ms); /* due at once is due the next millisecond */
   wr_timer_clear(&victim.timer); /* waits in the same slot */
 }
 

@@ -20,7 +20,8 @@ static void write_file(char *path, size_t bytes, const char *name, const char *t
 static int setup(void **state) {
   (void)state;
   assert_int_equal(wr_tls_self_signed(cert_pem, sizeof cert_pem, key_pem, sizeof key_pem), WR_OK);
-  assert_int_equal(wr_tls_self_signed(other_cert, sizeof other_cert, other_key, sizeof other_key), WR_OK);
+  assert_int_equal(wr_tls_self_signed(other_cert, sizeof other_cert, other_key, sizeof other_key),
+                   WR_OK);
   write_file(ca_path, sizeof ca_path, "ca", cert_pem);
   write_file(other_path, sizeof other_path, "other", other_cert);
   return 0;
@@ -42,7 +43,8 @@ static struct wr_tls_ctx *ctx_new(const struct wr_tls_options *options) {
 }
 
 static struct wr_tls_ctx *server_new(void) {
-  return ctx_new(&(struct wr_tls_options){ .server = true, .cert_pem = cert_pem, .key_pem = key_pem });
+  return ctx_new(
+      &(struct wr_tls_options){ .server = true, .cert_pem = cert_pem, .key_pem = key_pem });
 }
 
 static struct wr_tls_ctx *client_new(const char *ca_file) {
@@ -76,7 +78,8 @@ static void echo(void **state) {
   (void)state;
   struct world w;
   world_open(&w, 4 << 20);
-  struct wr_tls_ctx *server = server_new(), *client = client_new(ca_path), *blind = client_new(NULL);
+  struct wr_tls_ctx *server = server_new(), *client = client_new(ca_path),
+                    *blind = client_new(NULL);
   echo_once(&w, client, server, "localhost");
   echo_once(&w, client, server, "127.0.0.1");
   echo_once(&w, client, server, "::1");
@@ -147,11 +150,13 @@ static void unknown_authority(void **state) {
 static void expired(void **state) {
   (void)state;
   char cert[4096], key[4096], path[64];
-  assert_int_equal(wr_tls_self_signed_span(-7200, -3600, cert, sizeof cert, key, sizeof key), WR_OK);
+  assert_int_equal(wr_tls_self_signed_span(-7200, -3600, cert, sizeof cert, key, sizeof key),
+                   WR_OK);
   write_file(path, sizeof path, "expired", cert);
   struct wr_tls_ctx *server = ctx_new(
       &(struct wr_tls_options){ .server = true, .cert_pem = cert, .key_pem = key });
-  refused_with(client_new(path), server, "localhost", WR_E_TLS_VERIFY, "the certificate has expired");
+  refused_with(client_new(path), server, "localhost", WR_E_TLS_VERIFY,
+               "the certificate has expired");
   unlink(path);
 }
 
@@ -159,8 +164,11 @@ static void client_certificate(void **state) {
   (void)state;
   struct world w;
   world_open(&w, 4 << 20);
-  struct wr_tls_ctx *server = ctx_new(&(struct wr_tls_options){
-      .server = true, .cert_pem = cert_pem, .key_pem = key_pem, .ca_file = other_path, .verify = true });
+  struct wr_tls_ctx *server = ctx_new(&(struct wr_tls_options){ .server = true,
+                                                                .cert_pem = cert_pem,
+                                                                .key_pem = key_pem,
+                                                                .ca_file = other_path,
+                                                                .verify = true });
   struct wr_tls_ctx *known = ctx_new(&(struct wr_tls_options){
       .cert_pem = other_cert, .key_pem = other_key, .ca_file = ca_path, .verify = true });
   struct wr_tls_ctx *nobody = client_new(ca_path);
@@ -168,7 +176,8 @@ static void client_certificate(void **state) {
   struct pair p;
   pair_begin(&w, &p, "127.0.0.1:0", nobody, server, "localhost");
   TURN_UNTIL(&w, p.server.conn && wr_conn_state(p.server.conn) == WR_CONN_FAILED);
-  assert_true(wr_conn_err(p.server.conn) == WR_E_TLS || wr_conn_err(p.server.conn) == WR_E_TLS_VERIFY);
+  assert_true(wr_conn_err(p.server.conn) == WR_E_TLS ||
+              wr_conn_err(p.server.conn) == WR_E_TLS_VERIFY);
   wr_conn_close(p.server.conn);
   p.server.conn = NULL;
   TURN_UNTIL(&w, wr_conn_state(p.client.conn) == WR_CONN_FAILED);
@@ -187,7 +196,9 @@ static void bad_options(void **state) {
   char why[256];
   struct wr_tls_options none = { .server = true };
   assert_int_equal(wr_tls_ctx_new(&none, &ctx, why, sizeof why), WR_E_CONFIG);
-  struct wr_tls_options file = { .server = true, .cert_file = "/nonexistent.pem", .key_file = "/n" };
+  struct wr_tls_options file = { .server = true,
+                                 .cert_file = "/nonexistent.pem",
+                                 .key_file = "/n" };
   assert_int_equal(wr_tls_ctx_new(&file, &ctx, why, sizeof why), WR_E_CONFIG);
   assert_non_null(strstr(why, "/nonexistent.pem"));
   struct wr_tls_options pair = { .server = true, .cert_pem = cert_pem, .key_pem = other_key };
@@ -223,7 +234,8 @@ static void not_tls(void **state) {
   }
 }
 
-/* ---- through a relay that cuts everything into pieces of a few bytes, and may stop in the middle */
+/* ---- through a relay that cuts everything into pieces of a few bytes, and may stop in the middle
+ */
 
 struct dribble {
   struct wr_task task;
@@ -262,8 +274,8 @@ static void dribble_accepted(void *ctx, struct wr_conn *take_conn) {
   assert_int_equal(wr_conn_dial(d->loop, &d->to, NULL, NULL, &d->task, &d->back), WR_OK);
 }
 
-static void dribble_begin(struct world *w, struct dribble *d, struct pair *p, struct wr_tls_ctx *client,
-                          struct wr_tls_ctx *server, size_t piece) {
+static void dribble_begin(struct world *w, struct dribble *d, struct pair *p,
+                          struct wr_tls_ctx *client, struct wr_tls_ctx *server, size_t piece) {
   struct wr_addr any;
   assert_int_equal(wr_addr_parse(WR_SPAN("127.0.0.1:0"), &any), WR_OK);
   memset(d, 0, sizeof *d);
@@ -272,11 +284,14 @@ static void dribble_begin(struct world *w, struct dribble *d, struct pair *p, st
   d->loop = w->loop;
   side_init(&p->client);
   side_init(&p->server);
-  assert_int_equal(wr_listen_open(w->loop, &any, server, side_accepted, &p->server, &p->listen, NULL, 0), WR_OK);
+  assert_int_equal(
+      wr_listen_open(w->loop, &any, server, side_accepted, &p->server, &p->listen, NULL, 0), WR_OK);
   d->to = *wr_listen_addr(p->listen);
-  assert_int_equal(wr_listen_open(w->loop, &any, NULL, dribble_accepted, d, &d->listen, NULL, 0), WR_OK);
-  assert_int_equal(wr_conn_dial(w->loop, wr_listen_addr(d->listen), client, "localhost", &p->client.task,
-                                &p->client.conn), WR_OK);
+  assert_int_equal(wr_listen_open(w->loop, &any, NULL, dribble_accepted, d, &d->listen, NULL, 0),
+                   WR_OK);
+  assert_int_equal(wr_conn_dial(w->loop, wr_listen_addr(d->listen), client, "localhost",
+                                &p->client.task, &p->client.conn),
+                   WR_OK);
 }
 
 static void dribble_end(struct dribble *d) {
@@ -336,7 +351,8 @@ static void truncated(void **state) {
   world_close(&w);
 }
 
-/* Much data to a reader that stops and goes on, and an end behind it that is seen only after every byte. */
+/* Much data to a reader that stops and goes on, and an end behind it that is seen only after every
+ * byte. */
 static void big_transfer(void **state) {
   (void)state;
   enum { TOTAL = 5 << 20 };
@@ -362,11 +378,8 @@ static void big_transfer(void **state) {
   assert_int_equal(p.client.sum, pattern_sum(TOTAL));
   assert_int_equal(wr_conn_err(p.client.conn), WR_OK);
   pair_close(&p);
-  for (int t = 0; t < 4; t++) wr_loop_turn(w.loop, 2);
-  wr_loop_free(w.loop);
-  wr_tls_ctx_free(client);
+  wr_tls_ctx_free(client); /* while connections close still */
   wr_tls_ctx_free(server);
-  assert_int_equal(wr_loop_new(w.slabs, &w.loop), WR_OK);
   world_close(&w);
 }
 
@@ -385,7 +398,8 @@ static void pool_exhausted(void **state) {
     pair_begin(&w, &p, "127.0.0.1:0", client, server, "localhost");
     if (!during) TURN_UNTIL(&w, settled(&p.client) && settled(&p.server));
     for (size_t bytes = wr_slabs_max_block(w.slabs); bytes >= 256; bytes /= 2)
-      while (n < 4096 && (b = wr_slabs_alloc(w.slabs, bytes, WR_CHARGE_CLIENT)) != NULL) blocks[n++] = b;
+      while (n < 4096 && (b = wr_slabs_alloc(w.slabs, bytes, WR_CHARGE_CLIENT)) != NULL)
+        blocks[n++] = b;
     struct wr_view v = wr_view_static(wr_span_make(text, sizeof text));
     assert_int_equal(wr_conn_write(p.client.conn, &v), WR_OK);
     assert_int_equal(wr_conn_flush(p.client.conn), WR_OK);

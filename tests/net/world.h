@@ -1,4 +1,5 @@
-/* world.h: a pool, a loop and a pair of connections for the tests of net/; ends only when nothing is left. */
+/* world.h: a pool, a loop and a pair of connections for the tests of net/; ends only when nothing
+ * is left. */
 #ifndef TESTS_NET_WORLD_H
 #define TESTS_NET_WORLD_H
 
