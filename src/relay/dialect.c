@@ -245,7 +245,28 @@ static void read_ollama(struct wr_event *ev, const struct wr_json_value *v, stru
   }
 }
 
-enum wr_err wr_dialect_read(const struct wr_dialects *d, enum wr_dialect dialect, struct wr_event *ev,
+static const uint8_t path_counts[WR_DIALECTS] = { 0, CHAT_PATHS, RESP_PATHS, ANT_PATHS, OLL_PATHS };
+
+/* The values of the dialect's paths: by the shape of a recent event, else by a scan that teaches a shape. */
+static enum wr_err values_of(struct wr_dialects *d, enum wr_dialect dialect, struct wr_span doc,
+                             struct wr_json_value *v) {
+  struct wr_json_shape *shapes = d->shapes[dialect];
+  size_t n = path_counts[dialect], worst = 0;
+  for (size_t i = 0; i < WR_DIALECT_SHAPES; i++) {
+    size_t k = (d->last[dialect] + i) % WR_DIALECT_SHAPES;
+    if (wr_json_shape_match(&shapes[k], doc, n, v)) {
+      d->last[dialect] = (uint8_t)k;
+      return WR_OK;
+    }
+    if (shapes[k].misses > shapes[worst].misses || shapes[k].len == 0) worst = k;
+    if (shapes[k].len == 0) break;
+  }
+  if (wr_json_scan(&d->progs[dialect], doc, v) != WR_OK) return WR_E_EVENT_SYNTAX;
+  wr_json_shape_learn(&shapes[worst], doc, n, v);
+  return WR_OK;
+}
+
+enum wr_err wr_dialect_read(struct wr_dialects *d, enum wr_dialect dialect, struct wr_event *ev,
                             struct wr_usage *usage) {
   WR_DCHECK((unsigned)dialect < WR_DIALECTS);
   ev->kind = WR_EVENT_UNKNOWN;
@@ -263,7 +284,7 @@ enum wr_err wr_dialect_read(const struct wr_dialects *d, enum wr_dialect dialect
     return WR_OK;
   }
   struct wr_json_value v[WR_JSON_MAX_PATHS];
-  if (wr_json_scan(&d->progs[dialect], ev->data, v) != WR_OK) return WR_E_EVENT_SYNTAX;
+  if (values_of(d, dialect, ev->data, v) != WR_OK) return WR_E_EVENT_SYNTAX;
   if (dialect == WR_DIALECT_CHAT)
     read_chat(ev, v, usage);
   else if (dialect == WR_DIALECT_RESPONSES)
