@@ -23,8 +23,11 @@ static const char *finish_reason(const struct wr_mock_answer *a) {
 static void open_object(const struct wr_mock_answer *a, const char *object, struct wr_buf *out) {
   wr_buf_put(out, WR_SPAN("{\"id\":\""));
   put_id(a, out);
-  wr_buf_printf(out, "\",\"object\":\"%s\",\"created\":%llu,\"model\":", object,
-                (unsigned long long)a->created_s);
+  wr_buf_put(out, WR_SPAN("\",\"object\":\""));
+  wr_buf_put(out, wr_span_str(object));
+  wr_buf_put(out, WR_SPAN("\",\"created\":"));
+  wr_buf_u64(out, a->created_s);
+  wr_buf_put(out, WR_SPAN(",\"model\":"));
   wr_mock_answer_put_model(a, out);
   wr_buf_put(out, WR_SPAN(",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_weirmock\""));
 }
@@ -32,7 +35,9 @@ static void open_object(const struct wr_mock_answer *a, const char *object, stru
 /* Everything up to the inside of the delta. */
 static void open_delta(const struct wr_mock_answer *a, struct wr_buf *out) {
   open_object(a, "chat.completion.chunk", out);
-  wr_buf_printf(out, ",\"choices\":[{\"index\":%u,\"delta\":{", a->choice);
+  wr_buf_put(out, WR_SPAN(",\"choices\":[{\"index\":"));
+  wr_buf_u64(out, a->choice);
+  wr_buf_put(out, WR_SPAN(",\"delta\":{"));
 }
 
 static void close_delta(const struct wr_mock_answer *a, const char *reason, struct wr_buf *out) {

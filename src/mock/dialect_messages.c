@@ -106,10 +106,9 @@ PUT(put_ping) {
 }
 
 PUT(put_text_delta) {
-  wr_buf_printf(out,
-                "{\"type\":\"content_block_delta\",\"index\":%u,"
-                "\"delta\":{\"type\":\"text_delta\",\"text\":\"",
-                block_index(a));
+  wr_buf_put(out, WR_SPAN("{\"type\":\"content_block_delta\",\"index\":"));
+  wr_buf_u64(out, block_index(a));
+  wr_buf_put(out, WR_SPAN(",\"delta\":{\"type\":\"text_delta\",\"text\":\""));
   wr_buf_put(out, piece);
   wr_buf_put(out, WR_SPAN("\"}}"));
 }

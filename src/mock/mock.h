@@ -48,7 +48,7 @@ struct wr_mock_knobs {
 /* Plain data: copied by assignment, nothing to free. Strings are NUL-terminated, empty: not set. */
 struct wr_mock_options {
   struct wr_mock_knobs knobs;
-  uint32_t accept_delay_ms; /* a new connection is not read for so long: a slow TLS handshake */
+  uint32_t accept_delay_ms; /* a new connection is not read for so long */
   uint32_t fault_share_permille; /* share of the requests that get the default fault; 1000: all */
   uint32_t fault_first;          /* only so many requests get the default fault; 0: no such limit */
   bool log;                      /* a line a request to standard error */
