@@ -222,7 +222,10 @@ enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, st
   WR_CHECK(s->at != NULL);
   if (err == WR_E_IO || err == WR_E_CLIENT_GONE) err = WR_E_RESET;
   s->at->peer->failures++;
-  if (may_retry(s, err)) return WR_STEP_RETRY;
+  if (may_retry(s, err)) {
+    s->retry_err = (uint8_t)err;
+    return WR_STEP_RETRY;
+  }
   if (err == WR_E_RESET && s->events > 0 && s->committed) err = WR_E_TRUNCATED;
   return wr_session_fail(s, err, why);
 }

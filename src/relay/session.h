@@ -59,6 +59,7 @@ struct wr_session {
   uint8_t mode;               /* enum wr_mode: of the answer's body */
   uint8_t outcome;            /* enum wr_outcome; NONE while it runs */
   uint8_t due_err;            /* enum wr_err: what WR_DUE_STEP means */
+  uint8_t retry_err;          /* enum wr_err: why the last attempt failed */
   uint16_t err;               /* enum wr_err: why the outcome is what it is */
   uint16_t status;            /* sent to the client, 0: none yet */
   uint16_t upstream_status;

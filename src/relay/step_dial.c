@@ -56,6 +56,7 @@ enum wr_step wr_step_pick(struct wr_session *s) {
   bool unserved = false;
   for (;;) {
     struct wr_peer *peer = wr_group_pick(s->gen->upstreams, s->group, s->tried);
+    if (!peer && s->attempts) return wr_session_fail(s, (enum wr_err)s->retry_err, none()); /* why the last one failed */
     if (!peer) return wr_session_fail(s, unserved ? WR_E_NO_MODEL : WR_E_NO_PEER, none());
     const char *name = NULL;
     int served = model_for(peer->up, wr_session_model(s), &name);
