@@ -46,7 +46,8 @@ export async function assertFails(what, read) {
     // A mistake of the test's own is no proof.
     assert.ok(!(error instanceof assert.AssertionError), String(error.stack));
     assert.ok(!(error instanceof ReferenceError), String(error.stack));
-    assert.doesNotMatch(error.constructor.name, /Abort|Timeout/, 'weir kept the caller waiting');
+    const gaveUp = /^(APIUserAbortError|APIConnectionTimeoutError|AbortError|TimeoutError)$/;
+    assert.doesNotMatch(error.constructor.name, gaveUp, 'weir kept the caller waiting');
     // Nor is a weir that is not there, or one that went down under the fault.
     for (let e = error; e; e = e.cause) assert.notEqual(e.code, 'ECONNREFUSED', 'no weir answers');
     return error;
