@@ -139,10 +139,11 @@ static void test_garbage(void **state) {
 /* Every allocation fails once: no crash, no leak, and a VM that failed says so. */
 static void test_torture(void **state) {
   (void)state;
+  struct wr_vm_limits patient = { .wall_ms = 5000 };
   for (uint64_t n = 1; n < 2000; n++) {
     struct wr_vm *vm = NULL;
     wr_heap_fail_at(n, false);
-    enum wr_err err = wr_vm_new(NULL, &vm);
+    enum wr_err err = wr_vm_new(&patient, &vm);
     if (err == WR_OK) {
       enum wr_vm_end end =
           fake_eval(vm, "local t = {} for i = 1, 50 do t[i] = ('x'):rep(i) end return t");
