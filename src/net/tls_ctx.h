@@ -1,8 +1,9 @@
 /* tls_ctx.h: the TLS settings of one listener or one upstream on one worker.
  *
- * Holds the parsed certificates, the random generator and, as a client, the sessions to resume. Made
- * per worker and used by its thread only. The holder frees it once, whenever it likes: connections
- * that still use it, also those that linger after their close, keep its memory until they are gone.
+ * Holds the parsed certificates, the random generator and, as a client, the sessions to resume.
+ * Made per worker and used by its thread only. The holder frees it once, whenever it likes:
+ * connections that still use it, also those that linger after their close, keep its memory until
+ * they are gone.
  * TLS 1.2 at least; TLS 1.3 where the library has it (mbedTLS 3.6). */
 #ifndef WR_NET_TLS_CTX_H
 #define WR_NET_TLS_CTX_H
