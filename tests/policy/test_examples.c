@@ -26,11 +26,11 @@ static struct wr_span header_of(const struct wr_hook_request *rq, struct wr_span
   return wr_span_make(NULL, 0);
 }
 
-static void setup(struct loaded *l) {
+static void setup_with(struct loaded *l, const char *source) {
   struct wr_diag diag;
   wr_diag_init(&diag);
   fake_init(&l->f, NULL);
-  enum wr_err err = wr_conf_load(l->f.vm, "examples/conf.lua", wr_span_str(CONF), &l->conf, &diag);
+  enum wr_err err = wr_conf_load(l->f.vm, "examples/conf.lua", wr_span_str(source), &l->conf, &diag);
   if (err != WR_OK) {
     for (size_t i = 0; i < diag.count; i++) print_message("%s\n", diag.entries[i].text);
     fail_msg("the examples do not load");
@@ -39,6 +39,8 @@ static void setup(struct loaded *l) {
   assert_int_equal(wr_engine_new(l->f.vm, l->conf, NULL, &l->f.engine), WR_OK);
   l->f.stream = (struct wr_hook_stream){ .id = 1, .route = &l->conf->routes[0], .upstream = "" };
 }
+
+static void setup(struct loaded *l) { setup_with(l, CONF); }
 
 static void teardown(struct loaded *l) {
   fake_fini(&l->f);
@@ -96,10 +98,27 @@ static void test_stop_words(void **state) {
   teardown(&l);
 }
 
+/* Declarations are for conf.lua; a hook that tries one is told so. */
+static void test_wrong_phase(void **state) {
+  (void)state;
+  struct loaded l;
+  setup_with(&l, "weir.api(1)\n"
+                 "weir.listen '127.0.0.1:8080' {}\n"
+                 "weir.upstream 'a' { kind = 'openai-compatible', url = 'http://127.0.0.1:1' }\n"
+                 "weir.route 'r' { match = { path = '/x' }, to = 'a',\n"
+                 "  on_event = function() weir.route 'late' end }\n");
+  say(&l, "x");
+  if (!strstr(l.f.log, "weir.route: only while conf.lua is loading (called from on_event)")) {
+    fail_msg("%s", l.f.log);
+  }
+  teardown(&l);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_router),
     cmocka_unit_test(test_stop_words),
+    cmocka_unit_test(test_wrong_phase),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
