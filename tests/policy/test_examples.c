@@ -30,7 +30,8 @@ static void setup_with(struct loaded *l, const char *source) {
   struct wr_diag diag;
   wr_diag_init(&diag);
   fake_init(&l->f, NULL);
-  enum wr_err err = wr_conf_load(l->f.vm, "examples/conf.lua", wr_span_str(source), &l->conf, &diag);
+  enum wr_err err =
+      wr_conf_load(l->f.vm, "examples/conf.lua", wr_span_str(source), &l->conf, &diag);
   if (err != WR_OK) {
     for (size_t i = 0; i < diag.count; i++) print_message("%s\n", diag.entries[i].text);
     fail_msg("the examples do not load");
