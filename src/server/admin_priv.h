@@ -1,5 +1,5 @@
-/* admin_priv.h: what the files of the admin listener share: admin.c (life of connections), admin_http.c
- * (requests), admin_send.c (answers). */
+/* admin_priv.h: what the files of the admin listener share: admin.c (life of connections),
+ * admin_http.c (requests), admin_send.c (answers). */
 #ifndef WR_SERVER_ADMIN_PRIV_H
 #define WR_SERVER_ADMIN_PRIV_H
 
@@ -66,7 +66,7 @@ void wr_admin_read(struct wr_admin_conn *c);
 void wr_admin_text_put(struct wr_admin_text *text, struct wr_span bytes);
 /* The answer is what c->body holds; a body that failed becomes 503. */
 void wr_admin_reply(struct wr_admin_conn *c, unsigned status, const char *type);
-/* {"error":{"code":…,"message":…}} */
+/* {"error":{"code":"...","message":"..."}} */
 void wr_admin_reply_error(struct wr_admin_conn *c, unsigned status, const char *code,
                           struct wr_span message);
 /* Sends what it can. WR_OK: all has left; WR_E_AGAIN: the rest later; else the connection is lost. */
