@@ -204,6 +204,7 @@ void wr_conn_steer(struct wr_conn *conn) {
 /* The view has a place in the queue, or waits in `late`: no byte is lost because the pool is full.
  */
 static void place(struct wr_conn *conn, struct wr_view *take_view) {
+  WR_DCHECK(!conn->late.len && !conn->closed);
   struct wr_view v = wr_view_move(take_view);
   if (conn->in.count < conn->in.cap) {
     enum wr_err err = wr_viewq_push(&conn->in, conn->loop->slabs, &v);
@@ -286,6 +287,7 @@ void wr_loop_starved_due(struct wr_timer *timer) {
   struct wr_list *n;
   while ((n = wr_list_pop_front(&again)) != NULL) {
     struct wr_conn *conn = WR_CONTAINER(n, struct wr_conn, starved);
+    WR_MAGIC_CHECK(conn, WR_CONN_MAGIC);
     place_late(conn);
     if (conn->tls) wr_tls_wake(conn->tls);
     if (wr_conn_unsent_bytes(conn) && conn->state != WR_CONN_FAILED) wr_conn_room(conn);

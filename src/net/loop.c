@@ -46,6 +46,7 @@ static void limit_nothing(uv_timer_t *handle) { (void)handle; }
 
 static void after_poll(uv_check_t *handle) {
   struct wr_loop *loop = handle->data;
+  WR_DCHECK(loop->magic == WR_LOOP_MAGIC && wr_list_empty(&loop->next));
   uint32_t turn = (uint32_t)++loop->stats.turns;
   loop->in_phase = true;
   struct wr_list *n;

@@ -283,6 +283,7 @@ static void tell_waiters(struct entry *e) {
 static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *info) {
   struct entry *e = arg;
   (void)timeouts;
+  WR_CHECK(e->asking && e->resolver->magic == RESOLVER_MAGIC);
   e->asking = false;
   e->n = 0;
   e->why = NULL;
@@ -324,6 +325,7 @@ static struct entry *entry_new(struct wr_resolver *r, const char *name) {
 static void ask(struct entry *e) {
   struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
   struct wr_resolver *r = e->resolver;
+  WR_CHECK(!e->asking && wr_list_empty(&e->waiters));
   e->asking = true;
   ares_getaddrinfo(r->channel, e->name, NULL, &hints, answered,
                    e); /* may answer before it returns */

@@ -185,6 +185,7 @@ static void write_done(uv_write_t *write, int rc) {
 
 /* Leaves `len` bytes of req with libuv until there is room. */
 static enum wr_err leave(struct wr_conn *conn, struct wr_conn_req *take) {
+  WR_CHECK(!conn->req && take->len > 0 && take->len <= sizeof take->bytes);
   uv_buf_t buf = uv_buf_init(take->bytes, take->len);
   conn->req = take;
   take->u.write.data = conn;
@@ -215,6 +216,7 @@ static enum wr_err wait_for_room(struct wr_conn *conn, struct wr_viewq *queue) {
 }
 
 enum wr_err wr_tcp_send(struct wr_conn *conn, struct wr_viewq *queue) {
+  WR_DCHECK(conn->magic == WR_CONN_MAGIC && !conn->closed);
   while (!conn->req && !wr_viewq_empty(queue)) {
     struct wr_span spans[WRITE_PIECES];
     uv_buf_t bufs[WRITE_PIECES];
@@ -240,6 +242,7 @@ enum wr_err wr_tcp_send(struct wr_conn *conn, struct wr_viewq *queue) {
 }
 
 int wr_tcp_send_bytes(struct wr_conn *conn, const void *bytes, size_t len) {
+  WR_DCHECK(conn->magic == WR_CONN_MAGIC && len > 0);
   if (conn->req || conn->closed) return 0;
   uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
   int n = uv_try_write(stream_of(conn), &buf, 1);

@@ -120,6 +120,7 @@ static void arm(struct wr_loop *loop, uint64_t due_ms) {
 
 static void tick(uv_timer_t *handle) {
   struct wr_loop *loop = handle->data;
+  WR_DCHECK(loop->magic == WR_LOOP_MAGIC && !loop->ending);
   loop->now_known = false; /* timers run between turns: what was read belongs to the last one */
   loop->armed_ms = UINT64_MAX;
   wr_wheel_advance(&loop->wheel, wr_loop_now_ms(loop));

@@ -147,6 +147,7 @@ enum wr_err wr_tls_new(struct wr_tls_ctx *ctx, struct wr_conn *conn, const char 
 }
 
 void wr_tls_stop(struct wr_tls *tls) {
+  WR_CHECK(!tls->corked);
   tls->stopped = true;
   wr_loop_unmark(&tls->task);
   wr_viewq_fini(&tls->cipher_in);
@@ -210,6 +211,7 @@ static void handshake_over(struct wr_tls *tls) {
 
 static void handshake(struct wr_tls *tls) {
   struct wr_conn *conn = tls->conn;
+  WR_DCHECK(!tls->stopped && !tls->corked);
   if (!may_compute(conn->loop)) {
     wr_tls_wake(tls);
     return;
@@ -280,6 +282,7 @@ static void queue_cipher(struct wr_tls *tls, struct wr_view *take_view) {
     wr_view_drop(&keep);
     return;
   }
+  WR_DCHECK(!tls->late.len);
   tls->late = wr_view_move(&keep);
   wr_conn_starve(tls->conn);
 }

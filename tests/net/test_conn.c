@@ -214,6 +214,32 @@ static void close_flushes(void **state) {
   world_close(&w);
 }
 
+/* An answer before the request was read whole: what is unread must not turn our end into a reset.
+ */
+static void close_lingers(void **state) {
+  (void)state;
+  static char body[256 << 10];
+  struct world w;
+  struct pair p;
+  world_open(&w, 4 << 20);
+  pair_open(&w, &p, "127.0.0.1:0");
+  wr_conn_pause(p.server.conn);
+  struct wr_view v = wr_view_static(wr_span_make(body, sizeof body));
+  assert_int_equal(wr_conn_write(p.client.conn, &v), WR_OK);
+  assert_int_equal(wr_conn_flush(p.client.conn), WR_OK);
+  wr_loop_turn(w.loop, 0);
+  say(p.server.conn, "413");
+  wr_conn_close(p.server.conn);
+  p.server.conn = NULL;
+  TURN_UNTIL(&w, wr_conn_state(p.client.conn) == WR_CONN_FAILED || wr_conn_at_eof(p.client.conn));
+  assert_int_equal(wr_conn_err(p.client.conn), WR_OK);
+  assert_memory_equal(p.client.text, "413", 3);
+  TURN_UNTIL(&w, wr_conn_unsent_bytes(p.client.conn) == 0);
+  say(p.client.conn, "the rest of the body"); /* a reset would make this fail */
+  pair_close(&p);
+  world_close(&w);
+}
+
 /* A peer that never reads: the close gives up after its time. Here the loop's end comes first. */
 static void loop_ends_what_lingers(void **state) {
   (void)state;
@@ -395,6 +421,7 @@ int main(void) {
     cmocka_unit_test(reset_is_noticed),
     cmocka_unit_test(answer_before_reset),
     cmocka_unit_test(close_flushes),
+    cmocka_unit_test(close_lingers),
     cmocka_unit_test(loop_ends_what_lingers),
     cmocka_unit_test(abort_resets),
     cmocka_unit_test(refused),
