@@ -55,14 +55,16 @@ static enum wr_err put_frames(struct wr_session *s) {
 enum wr_err wr_session_drain_log(struct wr_session *s) {
   enum wr_err err = WR_OK;
   bool wrote = false;
-  while (err == WR_OK && s->committed && wr_reader_left(&s->reader) > 0 &&
-         wr_conn_unsent_bytes(s->client) < WINDOW_BYTES) {
-    err = put_frames(s);
-    wrote = true;
-  }
+  /* When the kernel has taken a whole window nobody would tell of room: the next one follows at once. */
+  do {
+    while (err == WR_OK && s->committed && wr_reader_left(&s->reader) > 0 &&
+           wr_conn_unsent_bytes(s->client) < WINDOW_BYTES) {
+      err = put_frames(s);
+      wrote = true;
+    }
+    if (err == WR_OK) err = wr_conn_flush(s->client);
+  } while (err == WR_OK && s->committed && wr_reader_left(&s->reader) > 0 && wr_conn_unsent_bytes(s->client) == 0);
   if (wrote) wr_session_due(s, WR_DUE_HEARTBEAT, s->route && s->due[WR_DUE_HEARTBEAT] ? s->route->heartbeat_ms : 0);
-  if (err != WR_OK) return err;
-  err = wr_conn_flush(s->client);
   if (err == WR_OK && wr_conn_unsent_bytes(s->client) > 0) {
     wr_conn_compact(s->client);
     wr_stream_compact(&s->stream, WR_CHARGE_CLIENT, &s->copied);

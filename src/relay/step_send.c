@@ -100,6 +100,8 @@ enum wr_step wr_step_send(struct wr_session *s) {
   enum wr_err err = wr_conn_flush(up);
   if (err != WR_OK) return wr_session_attempt_failed(s, err, wr_span_str(wr_conn_why(up)));
   if (rq->body_done) return sent(s);
+  /* A window that has left at once is told by nobody: what the client has sent meanwhile gets the next turn. */
+  if (wr_conn_unsent_bytes(up) == 0 && wr_conn_input_bytes(s->client) > 0) wr_session_mark(s);
   /* An upstream that answers before it has read all says no; what is left of the body is of no use to it. */
   if (wr_conn_input_bytes(up) > 0 || wr_conn_got_eof(up)) {
     s->keep_alive = false;

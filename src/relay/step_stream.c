@@ -53,6 +53,8 @@ enum wr_step wr_step_stream(struct wr_session *s) {
   if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
   if (wr_session_drain_log(s) != WR_OK) return wr_session_client_gone(s);
   backpressure(s);
+  /* What was left for the client's sake while it looked slow. */
+  if (!s->paused && wr_conn_input_bytes(s->at->conn) > 0) wr_session_mark(s);
   if (!s->due[WR_DUE_IDLE] && !s->paused) wr_session_due(s, WR_DUE_IDLE, wr_session_timeouts(s).idle_ms);
   return WR_STEP_WAIT;
 }
