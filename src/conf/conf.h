@@ -153,8 +153,8 @@ struct wr_conf_route {
   enum wr_commit commit;
   uint32_t held_bytes; /* lifecycle frames held before the commit point; default 64 KiB */
   enum wr_slow_action slow_action;
-  uint32_t slow_high_bytes;        /* 64 KiB */
-  uint32_t slow_low_bytes;         /* 16 KiB */
+  uint32_t slow_high_bytes;        /* 8 KiB */
+  uint32_t slow_low_bytes;         /* 2 KiB */
   uint32_t slow_give_up_ms;        /* 30 s above high without progress; 0: never */
   bool open;                       /* no key is asked for, even where weir.keys is declared */
   bool keys_required;              /* weir.keys is declared and the route isn't `open` */

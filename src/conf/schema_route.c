@@ -88,28 +88,30 @@ const struct wr_schema wr_schema_limits = {
   FIELDS(limits_fields),
 };
 
-static const char *const actions[] = { "pause_upstream", "coalesce", "stop", NULL };
+static const char *const actions[] = { "pause_upstream", NULL };
+static const char *const actions_later[] = { "coalesce", "stop", NULL };
 
 static const struct wr_option slow_fields[] = {
   { .name = "high",
     .type = WR_OPT_SIZE32,
     .offset = AT(wr_conf_route, slow_high_bytes),
-    .def = "64KiB",
+    .def = "8KiB",
     .min = 1024,
     .max = 1u << 30,
     .doc = "unsent bytes at which the client counts as slow" },
   { .name = "low",
     .type = WR_OPT_SIZE32,
     .offset = AT(wr_conf_route, slow_low_bytes),
-    .def = "16KiB",
+    .def = "2KiB",
     .max = 1u << 30,
     .doc = "unsent bytes at which it no longer does" },
   { .name = "action",
     .type = WR_OPT_ENUM,
     .offset = AT(wr_conf_route, slow_action),
     .words = actions,
+    .later = actions_later,
     .def = "pause_upstream",
-    .doc = "read the upstream no further, join queued text into fewer events, or end the stream" },
+    .doc = "what happens: the upstream is read no further" },
   { .name = "give_up",
     .type = WR_OPT_DURATION,
     .offset = AT(wr_conf_route, slow_give_up_ms),

@@ -22,6 +22,7 @@ static enum wr_err make(struct wr_loop *loop, struct wr_tls_ctx *tls, const char
   conn->magic = WR_CONN_MAGIC;
   conn->loop = loop;
   conn->state = WR_CONN_CONNECTING;
+  conn->credit_units = WR_CONN_CREDIT_BYTES / 1024u;
   wr_viewq_init(&conn->in);
   wr_viewq_init(&conn->out);
   wr_list_init(&conn->starved);
@@ -181,7 +182,17 @@ void wr_conn_ended(struct wr_conn *conn, enum wr_err err) {
 static size_t input_bytes(const struct wr_conn *conn) { return conn->in.bytes + conn->late.len; }
 
 bool wr_conn_has_credit(const struct wr_conn *conn) {
-  return !conn->late.len && conn->in.bytes < WR_CONN_CREDIT_BYTES;
+  return !conn->late.len && conn->in.bytes < conn->credit_units * 1024u;
+}
+
+size_t wr_conn_credit_left(const struct wr_conn *conn) {
+  size_t credit = conn->credit_units * 1024u;
+  return conn->in.bytes < credit ? credit - conn->in.bytes : 0;
+}
+
+void wr_conn_set_credit(struct wr_conn *conn, size_t bytes) {
+  WR_DCHECK(bytes >= 1024 && bytes <= WR_CONN_CREDIT_BYTES);
+  conn->credit_units = (uint16_t)(bytes / 1024u);
 }
 
 static bool wants_read(const struct wr_conn *conn) {

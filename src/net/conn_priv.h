@@ -37,6 +37,7 @@ struct wr_conn {
   uint32_t magic;
   uint8_t state; /* enum wr_conn_state */
   uint8_t err;   /* enum wr_err */
+  uint16_t credit_units; /* untaken input at the most, in 1,024 bytes */
   bool dialed : 1;
   bool reading : 1;    /* libuv reads */
   bool paused : 1;     /* by the owner */
@@ -88,6 +89,8 @@ void wr_conn_room(struct wr_conn *conn);
 void wr_conn_steer(struct wr_conn *conn);
 /* True while the owner's credit lasts. */
 bool wr_conn_has_credit(const struct wr_conn *conn);
+/* Bytes that the next read may bring. */
+size_t wr_conn_credit_left(const struct wr_conn *conn);
 void wr_conn_starve(struct wr_conn *conn);
 void wr_conn_tell(struct wr_conn *conn);
 /* Tries to end an orderly close. */

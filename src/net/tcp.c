@@ -65,7 +65,10 @@ static bool offer(struct wr_conn *conn, struct wr_room *room) {
     return true;
   }
   size_t min_bytes = rx->block_bytes < READ_MIN_BYTES ? rx->block_bytes : READ_MIN_BYTES;
-  return wr_rxbuf_room(rx, min_bytes, room) == WR_OK;
+  if (wr_rxbuf_room(rx, min_bytes, room) != WR_OK) return false;
+  size_t most = wr_conn_credit_left(conn);
+  if (!conn->tls && most && room->len > most) room->len = most;
+  return true;
 }
 
 static void deliver(struct wr_conn *conn, size_t n) {

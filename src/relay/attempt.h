@@ -17,9 +17,12 @@ struct wr_attempt {
   bool answered;        /* a byte of the answer has come */
   bool keep_alive;      /* the upstream is willing */
   bool body_ended;      /* by its framing */
+  bool head_whole;      /* `head` is all of the answer's head */
+  uint8_t dialect;      /* enum wr_dialect: of the events; NONE where framing alone decides */
   struct wr_peer *peer; /* held until the attempt ends */
   struct wr_conn *conn; /* owned; NULL while dialing */
   struct wr_dial *dial; /* owned; NULL after */
+  const char *model;    /* borrowed: gen's; this upstream's name for the model, NULL: unchanged */
   struct wr_headbuf head;
   struct wr_view answer_head; /* for the client: written, not yet sent */
   struct wr_http1_body body;
@@ -27,6 +30,9 @@ struct wr_attempt {
     struct wr_sse_parser sse;
     struct wr_ndjson lines;
   } cut;
+  /* What has been taken from the connection stays here until there is room for what becomes of it. */
+  struct wr_view in;    /* not decoded yet */
+  struct wr_view data;  /* decoded, not cut into events yet */
   struct wr_viewq part; /* pieces of the event that isn't complete */
 };
 

@@ -28,8 +28,8 @@ enum wr_err wr_session_commit(struct wr_session *s) {
   return err;
 }
 
-/* Up to FRAMES_A_CHUNK frames leave as one chunk. */
-static enum wr_err put_frames(struct wr_session *s) {
+/* The head of a chunk of up to FRAMES_A_CHUNK frames; they may follow in several turns. */
+static enum wr_err chunk_open(struct wr_session *s) {
   size_t n = 0, bytes = 0;
   const struct wr_frame *f;
   while (n < FRAMES_A_CHUNK && bytes < WINDOW_BYTES && (f = wr_reader_peek(&s->reader, n)) != NULL) {
@@ -37,35 +37,54 @@ static enum wr_err put_frames(struct wr_session *s) {
     n++;
   }
   WR_DCHECK(n > 0 && bytes > 0);
-  enum wr_err err = WR_OK;
   char head[WR_HTTP1_CHUNK_HEAD_BYTES];
+  enum wr_err err = WR_OK;
   if (s->chunked) err = wr_conn_write_copy(s->client, wr_span_make(head, wr_http1_chunk_head(head, bytes)));
-  for (size_t i = 0; err == WR_OK && i < n; i++) {
-    struct wr_view v = wr_view_keep(&wr_reader_peek(&s->reader, i)->view);
+  if (err == WR_OK) s->chunk_left = (uint32_t)bytes + (s->chunked ? 2u : 0u);
+  return err;
+}
+
+/* The frames of one chunk. When memory ends in the middle of it, the next call goes on there. */
+static enum wr_err put_frames(struct wr_session *s) {
+  uint32_t crlf = s->chunked ? 2 : 0;
+  size_t done = 0;
+  enum wr_err err = s->chunk_left ? WR_OK : chunk_open(s);
+  while (err == WR_OK && s->chunk_left > crlf) {
+    const struct wr_frame *f = wr_reader_peek(&s->reader, done);
+    WR_CHECK(f != NULL && f->view.len <= s->chunk_left - crlf);
+    struct wr_view v = wr_view_keep(&f->view);
+    uint32_t len = v.len;
     err = wr_conn_write(s->client, &v);
+    if (err != WR_OK) break;
+    s->chunk_left -= len;
+    s->out_bytes += len;
+    done++;
   }
+  if (done) wr_reader_next(&s->reader, done);
   struct wr_view end = wr_view_static(WR_HTTP1_CRLF);
-  if (err == WR_OK && s->chunked) err = wr_conn_write(s->client, &end);
-  if (err != WR_OK) return err;
-  s->out_bytes += bytes;
-  wr_reader_next(&s->reader, n);
-  return WR_OK;
+  if (err == WR_OK && crlf) err = wr_conn_write(s->client, &end);
+  if (err == WR_OK) s->chunk_left = 0;
+  return err;
+}
+
+static bool has_frames(const struct wr_session *s) {
+  return s->committed && (wr_reader_left(&s->reader) > 0 || s->chunk_left > 0);
 }
 
 enum wr_err wr_session_drain_log(struct wr_session *s) {
-  enum wr_err err = WR_OK;
+  enum wr_err err = WR_OK, sent = WR_OK;
   bool wrote = false;
   /* When the kernel has taken a whole window nobody would tell of room: the next one follows at once. */
   do {
-    while (err == WR_OK && s->committed && wr_reader_left(&s->reader) > 0 &&
-           wr_conn_unsent_bytes(s->client) < WINDOW_BYTES) {
+    while (err == WR_OK && has_frames(s) && wr_conn_unsent_bytes(s->client) < WINDOW_BYTES) {
       err = put_frames(s);
       wrote = true;
     }
-    if (err == WR_OK) err = wr_conn_flush(s->client);
-  } while (err == WR_OK && s->committed && wr_reader_left(&s->reader) > 0 && wr_conn_unsent_bytes(s->client) == 0);
-  if (wrote) wr_session_due(s, WR_DUE_HEARTBEAT, s->route && s->due[WR_DUE_HEARTBEAT] ? s->route->heartbeat_ms : 0);
-  if (err == WR_OK && wr_conn_unsent_bytes(s->client) > 0) {
+    sent = wr_conn_flush(s->client); /* also when memory is short: what leaves gives some back */
+  } while (err == WR_OK && sent == WR_OK && has_frames(s) && wr_conn_unsent_bytes(s->client) == 0);
+  if (wrote && s->due[WR_DUE_HEARTBEAT]) wr_session_due(s, WR_DUE_HEARTBEAT, s->route->heartbeat_ms);
+  if (sent != WR_OK) return sent;
+  if (wr_conn_unsent_bytes(s->client) > 0) {
     wr_conn_compact(s->client);
     wr_stream_compact(&s->stream, WR_CHARGE_CLIENT, &s->copied);
   }

@@ -22,11 +22,15 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable) {
   wr_heap_free(WR_HEAP_RELAY, at->dial);
   wr_headbuf_fini(&at->head);
   wr_view_drop(&at->answer_head);
+  wr_view_drop(&at->in);
+  wr_view_drop(&at->data);
   wr_viewq_fini(&at->part);
   if (at->conn && reusable)
     wr_shelf_put(&at->peer->shelf, at->conn);
   else if (at->conn)
     wr_conn_abort(at->conn);
+  size_t upstream = (size_t)(at->peer->up - s->gen->conf->upstreams) % WR_RELAY_UPSTREAMS;
+  atomic_fetch_sub_explicit(&s->relay->shared->upstreams[upstream], 1, memory_order_relaxed);
   s->peer = at->peer;
   s->reused = at->reused;
   wr_peer_put(at->peer);

@@ -13,6 +13,9 @@ struct cut {
   struct wr_sse_event sse;
 };
 
+/* Pieces of an unfinished event: beyond so many, small ones are copied together. */
+#define PART_MANY 256u
+
 static enum wr_err append(struct wr_session *s, struct wr_view *take_view, uint8_t kind) {
   return wr_stream_append(&s->stream, take_view, kind);
 }
@@ -127,6 +130,19 @@ static bool ask_policy(struct wr_session *s, const struct wr_event *ev, const st
   return v.kind != WR_VERDICT_DROP;
 }
 
+/* An upstream of kind sse says itself where its text is. */
+static void read_text(struct wr_session *s, struct wr_event *ev) {
+  const struct wr_conf_upstream *up = s->at->peer->up;
+  struct wr_json_value v;
+  if (!up->text_path || s->dialect != WR_DIALECT_NONE) return;
+  if (s->relay->text_prog_of != up && wr_json_compile(&s->relay->text_prog, &up->text_path, 1) != WR_OK) return;
+  s->relay->text_prog_of = up;
+  if (wr_json_scan(&s->relay->text_prog, ev->data, &v) != WR_OK || v.type != WR_JSON_STRING) return;
+  ev->text = wr_json_unquote(wr_json_raw(ev->data, &v));
+  ev->text_escaped = v.escaped;
+  ev->kind = WR_EVENT_TEXT;
+}
+
 /* One whole event: read, judged, and put into the log. */
 static enum wr_err take_event(struct wr_session *s, struct cut *c) {
   if (s->at->part.count) {
@@ -137,11 +153,12 @@ static enum wr_err take_event(struct wr_session *s, struct cut *c) {
   struct wr_event ev = { .raw = c->raw, .name = wr_span_at(c->raw.ptr, c->sse.name) };
   struct wr_usage usage = { -1, -1, -1, -1 };
   enum wr_err err = data_of(s, c, &ev.data);
-  if (err == WR_OK) err = wr_dialect_read(&s->relay->dialects, (enum wr_dialect)s->dialect, &ev, &usage);
+  if (err == WR_OK) err = wr_dialect_read(&s->relay->dialects, (enum wr_dialect)s->at->dialect, &ev, &usage);
   if (err != WR_OK) {
     drop_event(s, c);
     return err;
   }
+  read_text(s, &ev);
   usage_take(s, &usage);
   if (s->hook && s->route->hooks & WR_HOOK_EVENT && !ask_policy(s, &ev, c)) {
     WR_RELAY_COUNT(s->relay, dropped_events, 1);
@@ -166,57 +183,122 @@ static enum wr_err next_line(struct wr_session *s, struct wr_span in, size_t *us
   return WR_OK;
 }
 
-/* Cuts body bytes into events; what is left over waits in at->part. The view is consumed. */
-static enum wr_err take_data(struct wr_session *s, struct wr_view *v) {
-  struct wr_attempt *at = s->at;
-  if (s->mode == WR_MODE_RAW) {
-    s->due[WR_DUE_IDLE] = 0;
-    return append(s, v, WR_EVENT_UNKNOWN);
+/* One more piece of the unfinished event will find a place in the queue. */
+static enum wr_err part_reserve(struct wr_session *s) {
+  struct wr_viewq *q = &s->at->part;
+  struct wr_slabs *slabs = wr_session_slabs(s);
+  if (q->count < q->cap) return WR_OK;
+  size_t copied = 0;
+  if (q->count >= PART_MANY && wr_viewq_compact(q, slabs, WR_CHARGE_CLIENT, &copied) != WR_OK) return WR_E_POOL_FULL;
+  wr_loop_stats(s->relay->loop)->copy_bytes[WR_COPY_COMPACT] += copied;
+  s->copied += copied;
+  if (q->count < q->cap) return WR_OK;
+  /* The queue grows with what is put into it; this piece is taken out again. */
+  struct wr_view mark = wr_view_static(WR_SPAN("?"));
+  enum wr_err err = wr_viewq_unshift(q, slabs, &mark);
+  if (err == WR_OK) (void)wr_viewq_shift(q, &mark);
+  return err;
+}
+
+/* Whatever the next bytes turn out to be finds room in log and queue: nothing that was parsed is ever parsed again. */
+static enum wr_err reserve(struct wr_session *s) {
+  struct wr_viewq *q = &s->at->part;
+  if (q->count == q->cap) {
+    enum wr_err err = part_reserve(s);
+    if (err != WR_OK) return err;
   }
+  size_t frames = q->count + 1u;
+  if (s->stream.count + frames <= s->stream.cap) return WR_OK;
+  if (frames > wr_stream_max(&s->stream)) return WR_E_EVENT_TOO_LARGE;
+  return wr_stream_reserve(&s->stream, frames);
+}
+
+/* The first n decoded bytes. */
+static struct wr_view data_take(struct wr_attempt *at, size_t n) {
+  if (n == at->data.len) return wr_view_move(&at->data);
+  struct wr_view piece = wr_view_sub(&at->data, 0, n);
+  wr_view_advance(&at->data, n);
+  return piece;
+}
+
+/* The next event, or what there is of it. AGAIN: it goes on. */
+static enum wr_err cut_next(struct wr_session *s, struct cut *c) {
+  struct wr_attempt *at = s->at;
+  size_t used = 0;
+  struct wr_span in = wr_view_span(&at->data);
+  enum wr_err err = s->mode == WR_MODE_EVENTS ? wr_sse_next(&at->cut.sse, in, &used, &c->sse)
+                                              : next_line(s, in, &used, &c->sse);
+  if (err != WR_OK && err != WR_E_AGAIN) return err;
+  struct wr_view piece = data_take(at, used);
+  if (err == WR_E_AGAIN || at->part.count) {
+    enum wr_err pushed = wr_viewq_push(&at->part, wr_session_slabs(s), &piece);
+    return pushed == WR_OK ? err : WR_E_INTERNAL; /* there was room */
+  }
+  c->whole = piece;
+  c->raw = wr_view_span(&piece);
+  return WR_OK;
+}
+
+/* Cuts the decoded bytes into events; what is left over waits in at->part. */
+static enum wr_err take_data(struct wr_session *s) {
+  struct wr_attempt *at = s->at;
   enum wr_err err = WR_OK;
-  while (err == WR_OK && v->len && !s->stopping) {
-    size_t used = 0;
-    struct cut c = { .whole = WR_VIEW_NONE };
-    if (s->mode == WR_MODE_EVENTS)
-      err = wr_sse_next(&at->cut.sse, wr_view_span(v), &used, &c.sse);
-    else
-      err = next_line(s, wr_view_span(v), &used, &c.sse);
-    if (err != WR_OK && err != WR_E_AGAIN) break;
-    struct wr_view piece = wr_view_sub(v, 0, used);
-    wr_view_advance(v, used);
-    if (err == WR_E_AGAIN || at->part.count) {
-      enum wr_err pushed = wr_viewq_push(&at->part, wr_session_slabs(s), &piece);
-      if (pushed != WR_OK) err = pushed;
-    } else {
-      c.whole = piece;
-      c.raw = wr_view_span(&piece);
+  while (err == WR_OK && at->data.len && !s->stopping) {
+    err = reserve(s);
+    if (err != WR_OK) return err;
+    if (s->mode == WR_MODE_RAW) {
+      s->due[WR_DUE_IDLE] = 0;
+      return append(s, &at->data, WR_EVENT_UNKNOWN);
     }
+    struct cut c = { .whole = WR_VIEW_NONE };
+    err = cut_next(s, &c);
     if (err == WR_OK) err = take_event(s, &c);
   }
-  wr_view_drop(v);
   return err == WR_E_AGAIN ? WR_OK : err;
 }
 
-/* One piece of input through the body decoder. */
-static enum wr_err take_input(struct wr_session *s, struct wr_view *in) {
+/* Decodes as much of the input as is one piece of the body. */
+static enum wr_err decode(struct wr_session *s) {
   struct wr_attempt *at = s->at;
-  enum wr_err err = WR_OK;
-  while (err == WR_OK && in->len && !s->stopping) {
-    size_t used = 0;
-    struct wr_span data;
-    enum wr_err body = wr_http1_body_next(&at->body, wr_view_span(in), &used, &data);
-    if (data.len) {
-      struct wr_view v = wr_view_sub(in, (size_t)(data.ptr - in->ptr), data.len);
-      err = take_data(s, &v);
+  size_t used = 0;
+  struct wr_span data;
+  enum wr_err err = wr_http1_body_next(&at->body, wr_view_span(&at->in), &used, &data);
+  if (err != WR_OK && err != WR_E_AGAIN && err != WR_E_END) return WR_E_UPSTREAM_FRAMING;
+  WR_DCHECK(at->data.len == 0 && (used > 0 || err == WR_E_END));
+  if (data.len) {
+    size_t off = (size_t)(data.ptr - at->in.ptr);
+    if (used == at->in.len) { /* the reference goes along */
+      at->data = wr_view_move(&at->in);
+      wr_view_advance(&at->data, off);
+      at->data.len = (uint32_t)data.len;
+      used = 0;
+    } else {
+      at->data = wr_view_sub(&at->in, off, data.len);
     }
-    wr_view_advance(in, used);
-    if (body == WR_E_END) at->body_ended = true;
-    if (err == WR_OK && body != WR_OK && body != WR_E_AGAIN)
-      err = body == WR_E_END ? WR_E_END : WR_E_UPSTREAM_FRAMING;
-    if (body == WR_E_AGAIN) break;
   }
-  if (in->len) at->keep_alive = false; /* more than was asked for */
-  wr_view_drop(in);
+  wr_view_advance(&at->in, used);
+  if (err == WR_E_END) {
+    at->body_ended = true;
+    if (at->in.len) at->keep_alive = false; /* more than was asked for */
+    at->in.len = 0;
+  }
+  if (at->in.len == 0) wr_view_drop(&at->in);
+  return WR_OK;
+}
+
+/* The bytes behind the last event: a last line without its end, the LF of a last CRLF, or a byte order mark. */
+static enum wr_err take_rest(struct wr_session *s) {
+  struct wr_attempt *at = s->at;
+  struct wr_ndjson_line line;
+  struct cut c = { .whole = WR_VIEW_NONE };
+  if (s->mode == WR_MODE_LINES && wr_ndjson_finish(&at->cut.lines, &line) == WR_OK) {
+    c.sse = (struct wr_sse_event){ .kind = WR_SSE_EVENT, .bytes = line.bytes, .data = line.text };
+    enum wr_err err = take_event(s, &c);
+    return err == WR_E_EVENT_SYNTAX ? WR_E_TRUNCATED : err;
+  }
+  enum wr_err err = WR_OK;
+  struct wr_view v;
+  while (err == WR_OK && wr_viewq_shift(&at->part, &v)) err = append(s, &v, WR_EVENT_PING);
   return err;
 }
 
@@ -225,42 +307,50 @@ static enum wr_err ended(struct wr_session *s) {
   struct wr_attempt *at = s->at;
   s->due[WR_DUE_IDLE] = 0;
   if (s->mode == WR_MODE_RAW) return WR_E_END;
-  if (s->mode == WR_MODE_EVENTS && wr_sse_finish(&at->cut.sse) != WR_OK) return WR_E_TRUNCATED;
-  struct wr_ndjson_line line;
-  if (s->mode == WR_MODE_LINES && wr_ndjson_finish(&at->cut.lines, &line) == WR_OK) {
-    struct cut c = { .sse = { .kind = WR_SSE_EVENT, .bytes = line.bytes, .data = line.text } };
-    enum wr_err err = take_event(s, &c);
-    if (err != WR_OK) return err == WR_E_EVENT_SYNTAX ? WR_E_TRUNCATED : err;
-  } else if (at->part.bytes) { /* the LF of a last CRLF, or a byte order mark */
-    struct wr_view v;
-    while (wr_viewq_shift(&at->part, &v))
-      if (append(s, &v, WR_EVENT_PING) != WR_OK) return WR_E_POOL_FULL;
+  if (s->mode == WR_MODE_EVENTS && wr_sse_finish(&at->cut.sse) != WR_OK) {
+    if (!s->terminator) return WR_E_TRUNCATED;
+    wr_viewq_consume(&at->part, at->part.bytes); /* what follows the terminator says nothing */
   }
-  if (wr_dialect_has_terminator((enum wr_dialect)s->dialect) && !s->terminator && !s->finish &&
+  if (at->part.bytes) {
+    enum wr_err err = reserve(s);
+    if (err == WR_OK) err = take_rest(s);
+    if (err != WR_OK) return err;
+  }
+  if (wr_dialect_has_terminator((enum wr_dialect)at->dialect) && !s->terminator && !s->finish &&
       s->outcome != WR_OUTCOME_UPSTREAM_ERROR)
     return WR_E_TRUNCATED;
   return WR_E_END;
 }
 
-enum wr_err wr_pump_run(struct wr_session *s) {
+/* Nothing is there to be taken: what is the matter with the connection? */
+static enum wr_err dry(struct wr_session *s) {
   struct wr_attempt *at = s->at;
-  WR_MAGIC_CHECK(at, WR_ATTEMPT_MAGIC);
-  if (at->body_ended || wr_http1_body_ended(&at->body)) {
-    at->body_ended = true;
-    return ended(s);
-  }
-  uint32_t high = s->committed ? s->route->slow_high_bytes : s->route->held_bytes;
-  struct wr_view in;
-  while (!s->stopping && wr_session_queued(s) < high && wr_conn_take(at->conn, &in)) {
-    enum wr_err err = take_input(s, &in);
-    if (err == WR_E_END) return ended(s);
-    if (err != WR_OK) return err;
-  }
-  if (s->stopping || wr_conn_input_bytes(at->conn) > 0) return WR_OK;
   if (wr_conn_state(at->conn) == WR_CONN_FAILED) return wr_conn_err(at->conn);
   if (!wr_conn_at_eof(at->conn)) return WR_OK;
   at->keep_alive = false;
   if (wr_http1_body_eof(&at->body) != WR_OK) return WR_E_TRUNCATED;
   at->body_ended = true;
   return ended(s);
+}
+
+enum wr_err wr_pump_run(struct wr_session *s) {
+  struct wr_attempt *at = s->at;
+  WR_MAGIC_CHECK(at, WR_ATTEMPT_MAGIC);
+  uint32_t high = s->committed ? s->route->slow_high_bytes : s->route->held_bytes;
+  if (wr_http1_body_ended(&at->body)) at->body_ended = true;
+  enum wr_err err = WR_OK;
+  while (err == WR_OK && !s->stopping) {
+    if (at->data.len) {
+      err = take_data(s);
+    } else if (at->in.len) {
+      err = decode(s);
+    } else if (at->body_ended) {
+      return ended(s);
+    } else if (wr_session_queued(s) >= high) {
+      break;
+    } else if (!wr_conn_take(at->conn, &at->in)) {
+      return dry(s);
+    }
+  }
+  return err;
 }

@@ -107,6 +107,7 @@ void wr_relay_left(struct wr_relay *relay) {
 void wr_relay_set_gen(struct wr_relay *relay, struct wr_relay_gen *gen) {
   struct wr_relay_gen *old = relay->gen;
   relay->gen = wr_relay_gen_ref(gen);
+  relay->text_prog_of = NULL;
   wr_relay_gen_unref(old);
 }
 

@@ -18,11 +18,16 @@
 struct wr_relay;
 struct wr_session;
 
+#define WR_RELAY_UPSTREAMS WR_UPSTREAM_MAX_PEERS
+#define WR_RELAY_KEYS 4096u
+
 /* One a process; outlives every relay. */
 struct wr_relay_shared {
   _Atomic uint64_t next_id;   /* of requests */
   _Atomic uint32_t requests;  /* that run now, over all workers */
   _Atomic bool draining;
+  _Atomic uint32_t upstreams[WR_RELAY_UPSTREAMS]; /* attempts that run, by index of conf->upstreams */
+  _Atomic uint32_t keys[WR_RELAY_KEYS]; /* requests that run, by index of conf->keys modulo the size */
 };
 
 /* Counters of one worker: written by its thread with plain relaxed stores, read by any. */

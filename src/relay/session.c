@@ -8,6 +8,7 @@
 #include "relay/relay_priv.h"
 
 #define NEVER UINT32_MAX
+#define POOL_AGAIN_MS 10u
 
 static void timer_fire(struct wr_timer *timer) {
   struct wr_session *s = WR_CONTAINER(timer, struct wr_session, timer);
@@ -26,6 +27,7 @@ static void fields_reset(struct wr_session *s) {
   s->paused = s->active = s->stopping = s->hooked = false;
   s->keep_alive = true;
   s->reused = s->abortive = false;
+  s->chunk_left = 0;
   s->method = 0;
   s->peer = NULL;
   s->open_block = 0;
@@ -79,6 +81,8 @@ static void request_parts_free(struct wr_session *s) {
     WR_RELAY_COUNT(s->relay, active, -1);
     atomic_fetch_sub_explicit(&s->relay->shared->requests, 1, memory_order_relaxed);
   }
+  if (s->keyed) atomic_fetch_sub_explicit(&s->relay->shared->keys[s->key_slot], 1, memory_order_relaxed);
+  s->keyed = false;
   if (s->gen) wr_relay_gen_unref(s->gen);
   s->gen = NULL;
 }
@@ -128,6 +132,8 @@ void wr_session_due_step(struct wr_session *s, uint64_t delay_ms, enum wr_err er
   s->due_err = (uint8_t)err;
 }
 
+void wr_session_due_pool(struct wr_session *s) { wr_session_due(s, WR_DUE_POOL, POOL_AGAIN_MS); }
+
 struct wr_slabs *wr_session_slabs(const struct wr_session *s) { return wr_loop_slabs(s->relay->loop); }
 
 void wr_session_mark(struct wr_session *s) { wr_loop_mark(s->relay->loop, &s->task); }
@@ -171,4 +177,5 @@ void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span m
   s->path_len = (uint16_t)path.len;
   s->model_len = (uint16_t)model.len;
   s->why_len = (uint16_t)why.len;
+  if (s->hook) s->hook->model = wr_session_model(s);
 }

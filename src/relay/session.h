@@ -45,6 +45,7 @@ enum wr_due {
   WR_DUE_IDLE,      /* next event */
   WR_DUE_HEARTBEAT,
   WR_DUE_SLOW,      /* a client that doesn't read */
+  WR_DUE_POOL,      /* memory was short: another look */
   WR_DUES
 };
 
@@ -78,12 +79,14 @@ struct wr_session {
   bool paused : 1;            /* the upstream read is stopped */
   bool active : 1;            /* counted as a running request */
   bool stopping : 1;          /* a policy has ended the stream */
+  bool keyed : 1;             /* counted for its key */
   bool hooked : 1;            /* some hook ran: `end` must */
   bool abortive : 1;          /* the client's connection ends with a reset */
   bool running : 1;
   bool reused : 1;            /* the last attempt's connection came from the shelf */
   uint8_t method;             /* enum wr_method of the request */
   uint32_t listen_index;
+  uint32_t key_slot;          /* of shared->keys */
   struct wr_relay *relay;     /* borrowed: outlives its sessions */
   struct wr_list link;        /* in the relay's list */
   struct wr_task task;
@@ -106,6 +109,7 @@ struct wr_session {
   uint64_t started_us;
   uint32_t first_byte_us, first_token_us; /* from started_us; UINT32_MAX: never */
   uint32_t open_block;        /* Anthropic: index of the open content block plus one; 0: none */
+  uint32_t chunk_left;        /* bytes of the chunk that is being written, its CRLF included */
   uint32_t progress;          /* low bits of the client's sent bytes when WR_DUE_SLOW was set */
   uint64_t events;
   uint64_t out_bytes;         /* of the answer's body */
@@ -123,6 +127,8 @@ void wr_session_reset(struct wr_session *s);
 uint64_t wr_session_now_ms(const struct wr_session *s);
 void wr_session_due(struct wr_session *s, enum wr_due which, uint64_t delay_ms); /* 0 clears it */
 void wr_session_due_step(struct wr_session *s, uint64_t delay_ms, enum wr_err err);
+/* The pool has nothing now: looks again soon. */
+void wr_session_due_pool(struct wr_session *s);
 struct wr_slabs *wr_session_slabs(const struct wr_session *s);
 /* The effective value of a deadline: the route's, else the upstream's. */
 struct wr_conf_timeouts wr_session_timeouts(const struct wr_session *s);
@@ -169,14 +175,15 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable);
 /* encode.c */
 /* Queues the answer's head; the log may flow to the client from now on. */
 WR_MUST_USE enum wr_err wr_session_commit(struct wr_session *s);
-/* Moves frames from the log to the client's connection, as much as fits, and sends. */
+/* Moves frames from the log to the client's connection, as much as fits, and sends. POOL_FULL: nothing is lost, the next
+ * call goes on where this one stopped. */
 WR_MUST_USE enum wr_err wr_session_drain_log(struct wr_session *s);
 /* Bytes on their way to the client. */
 size_t wr_session_queued(const struct wr_session *s);
 
 /* pump.c */
 /* Takes what the upstream has sent, as far as the client keeps up. WR_OK: more may come. WR_E_END: the body has ended as it
- * should. Others: the attempt has failed. */
+ * should. WR_E_POOL_FULL: there is no room now; nothing is lost, the next call goes on. Others: the attempt has failed. */
 WR_MUST_USE enum wr_err wr_pump_run(struct wr_session *s);
 
 #endif

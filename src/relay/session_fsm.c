@@ -40,7 +40,11 @@ static void timer_arm(struct wr_session *s) {
   uint64_t least = 0;
   for (unsigned i = 0; i < WR_DUES; i++)
     if (s->due[i] && (!least || s->due[i] < least)) least = s->due[i];
-  if (!WR_EXPECT(least != 0)) return; /* a wait needs a waker */
+  /* A wait needs a waker; who turns every deadline off has the upstream's connection. */
+  if (least == 0) {
+    (void)!WR_EXPECT(s->at != NULL || (s->step == WR_STEP_READ_HEAD && !s->rq));
+    return;
+  }
   if (wr_timer_is_set(&s->timer) && s->timer.due_ms <= least) return;
   uint64_t now = wr_session_now_ms(s);
   wr_timer_set(s->relay->loop, &s->timer, least > now ? least - now : 1);
@@ -53,7 +57,8 @@ static bool client_is_gone(const struct wr_session *s) {
 static enum wr_step heartbeat(struct wr_session *s) {
   struct wr_span beat = wr_reply_heartbeat((enum wr_dialect)s->dialect);
   struct wr_view v = wr_view_static(beat);
-  if (s->committed && s->mode == WR_MODE_EVENTS && beat.len && wr_session_queued(s) == 0 && !s->source_done) {
+  if (s->committed && s->mode == WR_MODE_EVENTS && beat.len && wr_session_queued(s) == 0 && !s->source_done &&
+      !s->terminator && s->chunk_left == 0) {
     if (wr_stream_append(&s->stream, &v, WR_EVENT_PING) == WR_OK) WR_RELAY_COUNT(s->relay, heartbeats, 1);
   }
   wr_session_due(s, WR_DUE_HEARTBEAT, s->route->heartbeat_ms);
@@ -94,6 +99,7 @@ static enum wr_step deadlines(struct wr_session *s) {
         if (next != WR_STEP_WAIT) return next;
         break;
       }
+      case WR_DUE_POOL: break; /* the step looks again */
       case WR_DUES: break;
     }
   }
@@ -120,7 +126,7 @@ void wr_session_run(struct wr_task *task) {
     next = rows[s->step].run(s);
     if (next >= WR_STEP_WAIT) break;
     move(s, next);
-    if (n == 64) { /* many small pipelined requests: others get their turn */
+    if (n >= 64 && next == WR_STEP_READ_HEAD) { /* many small pipelined requests: others get their turn */
       wr_session_mark(s);
       break;
     }

@@ -23,6 +23,16 @@ static int model_for(const struct wr_conf_upstream *up, struct wr_span model, co
   return -1;
 }
 
+/* Where the attempts of a peer's upstream are counted, over all workers. */
+static _Atomic uint32_t *running(const struct wr_session *s, const struct wr_peer *peer) {
+  return &s->relay->shared->upstreams[(size_t)(peer->up - s->gen->conf->upstreams) % WR_RELAY_UPSTREAMS];
+}
+
+static bool is_full(const struct wr_session *s, const struct wr_peer *peer) {
+  return peer->up->max_streams &&
+         atomic_load_explicit(running(s, peer), memory_order_relaxed) >= peer->up->max_streams;
+}
+
 static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, bool fresh) {
   struct wr_attempt *at = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *at);
   struct wr_dial *dial = at ? wr_heap_alloc(WR_HEAP_RELAY, sizeof *dial) : NULL;
@@ -38,6 +48,7 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, bo
   at->dial = dial;
   s->at = at;
   s->attempts++;
+  atomic_fetch_add_explicit(running(s, peer), 1, memory_order_relaxed);
   if (s->hook) {
     s->hook->upstream = peer->up->name;
     s->hook->attempt = s->attempts;
@@ -53,15 +64,17 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, bo
 enum wr_step wr_step_pick(struct wr_session *s) {
   WR_CHECK(s->at == NULL);
   struct wr_request *rq = s->rq;
-  bool unserved = false;
+  bool unserved = false, full = false;
   for (;;) {
     struct wr_peer *peer = wr_group_pick(s->gen->upstreams, s->group, s->tried);
     if (!peer && s->attempts) return wr_session_fail(s, (enum wr_err)s->retry_err, none()); /* why the last one failed */
+    if (!peer && full) return wr_session_fail(s, WR_E_SHED, none());
     if (!peer) return wr_session_fail(s, unserved ? WR_E_NO_MODEL : WR_E_NO_PEER, none());
     const char *name = NULL;
     int served = model_for(peer->up, wr_session_model(s), &name);
-    if (served < 0) {
-      unserved = true;
+    if (served < 0 || is_full(s, peer)) {
+      if (served < 0) unserved = true;
+      else full = true;
       s->tried |= UINT64_C(1) << peer->index;
       wr_peer_put(peer);
       continue;

@@ -11,14 +11,20 @@
 
 enum wr_step wr_step_flush(struct wr_session *s) {
   WR_CHECK(s->source_done && s->at == NULL);
-  if (wr_session_drain_log(s) != WR_OK) return wr_session_client_gone(s);
-  if (wr_reader_left(&s->reader) == 0 && s->clean) {
-    s->clean = false; /* the end is written once */
+  enum wr_err err = wr_session_drain_log(s);
+  bool drained = wr_reader_left(&s->reader) == 0 && s->chunk_left == 0;
+  if (err == WR_OK && drained && s->clean) {
     struct wr_view end = wr_view_static(WR_HTTP1_LAST_CHUNK);
-    if (s->chunked && wr_conn_write(s->client, &end) != WR_OK) return wr_session_client_gone(s);
-    if (wr_conn_flush(s->client) != WR_OK) return wr_session_client_gone(s);
+    if (s->chunked) err = wr_conn_write(s->client, &end);
+    if (err == WR_OK) s->clean = false; /* the end is written once */
+    if (err == WR_OK) err = wr_conn_flush(s->client);
   }
-  if (wr_reader_left(&s->reader) == 0 && wr_conn_unsent_bytes(s->client) == 0) return WR_STEP_FINISH;
+  if (err != WR_OK && err != WR_E_POOL_FULL) return wr_session_client_gone(s);
+  wr_session_due(s, WR_DUE_POOL, 0);
+  if (err == WR_E_POOL_FULL)
+    wr_session_due_pool(s);
+  else if (drained && wr_conn_unsent_bytes(s->client) == 0)
+    return WR_STEP_FINISH;
   uint32_t sent = (uint32_t)wr_conn_bytes_out(s->client);
   if (!s->due[WR_DUE_STEP] || sent != s->progress) wr_session_due_step(s, FLUSH_MS, WR_E_CLIENT_SLOW);
   s->progress = sent;
@@ -87,6 +93,10 @@ static void record(struct wr_session *s) {
 
 /* Counts and tells of a request that is over. */
 static void conclude(struct wr_session *s) {
+  if (s->outcome == WR_OUTCOME_NONE && s->status >= 400) { /* passed on whole, but no success */
+    s->outcome = WR_OUTCOME_UPSTREAM_ERROR;
+    s->err = WR_E_UPSTREAM_STATUS;
+  }
   if (s->outcome == WR_OUTCOME_NONE) s->outcome = WR_OUTCOME_COMPLETE;
   WR_RELAY_COUNT(s->relay, outcomes[s->outcome], 1);
   if (s->hooked && s->gen->hooks->end)

@@ -33,6 +33,14 @@ static const struct wr_conf_key *key_find(const struct wr_conf *conf, struct wr_
   return found;
 }
 
+/* Counts the request for its key; false when the route's limit is reached. */
+static bool key_admits(struct wr_session *s, const struct wr_conf_key *key) {
+  s->key_slot = (uint32_t)(key - s->gen->conf->keys) % WR_RELAY_KEYS;
+  uint32_t open = atomic_fetch_add_explicit(&s->relay->shared->keys[s->key_slot], 1, memory_order_relaxed);
+  s->keyed = true;
+  return !s->route->streams_per_key || open < s->route->streams_per_key;
+}
+
 static char *decode(struct wr_span raw) {
   char text[256];
   struct wr_buf buf;
@@ -130,6 +138,7 @@ enum wr_step wr_step_route(struct wr_session *s) {
   const struct wr_conf_key *key = NULL;
   if (s->gen->conf->keys_declared) key = key_find(s->gen->conf, credential(h, base));
   if (s->route->keys_required && !key) return wr_session_fail(s, WR_E_UNAUTHORIZED, none());
+  if (key && !key_admits(s, key)) return wr_session_fail(s, WR_E_TOO_MANY, none());
   if (s->route->output_tokens) s->rq->cap_tokens = s->route->output_tokens;
   s->group = s->route->to;
   if (!s->gen->hooks || !s->route->hooks) return WR_STEP_PICK;

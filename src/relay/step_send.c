@@ -14,6 +14,9 @@
 /* Body bytes on their way to the upstream before the client's connection has to wait. */
 #define SEND_WINDOW_BYTES 131072u
 
+/* One read of an event stream: many events where they come fast, and all that can pile up where a client stops reading. */
+#define STREAM_CREDIT_BYTES 16384u
+
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
 /* No second attempt will need the request any more. */
@@ -188,6 +191,8 @@ static enum wr_step answered(struct wr_session *s, const struct wr_head *h, cons
   wr_headbuf_fini(&at->head);
   if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
   wr_session_due_step(s, 0, WR_OK);
+  if (s->mode == WR_MODE_EVENTS && at->peer->up->kind == WR_KIND_SSE) s->dialect = WR_DIALECT_NONE;
+  if (s->mode != WR_MODE_RAW) wr_conn_set_credit(at->conn, STREAM_CREDIT_BYTES);
   struct wr_conf_timeouts t = wr_session_timeouts(s);
   wr_session_due(s, WR_DUE_IDLE, t.idle_ms);
   if (s->mode == WR_MODE_EVENTS) {

@@ -4,6 +4,9 @@
 #include "relay/session.h"
 #include "wire/http1_write.h"
 
+/* What the upstream of a client that fell behind once may bring in one read: bounds what waits for it. */
+#define SLOW_CREDIT_BYTES 4096u
+
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
 /* May the client see the answer's head now? */
@@ -14,6 +17,7 @@ static bool may_commit(const struct wr_session *s) {
 
 /* Stops or resumes the upstream's read by what the client has left. */
 static void backpressure(struct wr_session *s) {
+  if (!s->committed) return; /* what is held is not the client's fault */
   size_t queued = wr_session_queued(s);
   if (!s->paused && queued >= s->route->slow_high_bytes) {
     s->paused = true;
@@ -38,23 +42,50 @@ static enum wr_step source_ended(struct wr_session *s) {
   return WR_STEP_FLUSH;
 }
 
-enum wr_step wr_step_stream(struct wr_session *s) {
-  if (s->no_body) return source_ended(s);
-  enum wr_err err = wr_pump_run(s);
-  if (!s->committed && (may_commit(s) || err == WR_E_END) && !s->stopping) {
-    if (wr_session_commit(s) != WR_OK) return wr_session_client_gone(s);
+/* What a client still sends of a body that nobody wants any more; only its end is of interest. */
+static void discard_input(struct wr_session *s) {
+  struct wr_view v;
+  while (s->rq && !s->rq->body_done && wr_conn_take(s->client, &v)) wr_view_drop(&v);
+}
+
+/* After a turn that went well: what wakes the next one. */
+static void await(struct wr_session *s, bool blocked) {
+  backpressure(s);
+  if (blocked) {
+    wr_session_due_pool(s);
+    s->due[WR_DUE_IDLE] = 0; /* it is weir that is slow */
+    return;
   }
+  s->due[WR_DUE_POOL] = 0;
+  if (s->paused) return;
+  /* What was left for the client's sake while it looked slow. */
+  if (wr_conn_input_bytes(s->at->conn) > 0) wr_session_mark(s);
+  if (!s->due[WR_DUE_IDLE]) wr_session_due(s, WR_DUE_IDLE, wr_session_timeouts(s).idle_ms);
+}
+
+enum wr_step wr_step_stream(struct wr_session *s) {
+  if (s->no_body) {
+    s->at->body_ended = true;
+    return source_ended(s);
+  }
+  discard_input(s);
+  enum wr_err err = wr_pump_run(s);
+  bool blocked = err == WR_E_POOL_FULL;
+  if (blocked) err = WR_OK;
+  /* What is held takes memory: when that is short it must flow. */
+  bool commit = may_commit(s) || err == WR_E_END || s->stopping || (blocked && s->stream.count > 0);
+  if (!s->committed && commit && wr_session_commit(s) != WR_OK) return wr_session_client_gone(s);
   if (s->stopping) {
-    if (!s->committed && wr_session_commit(s) != WR_OK) return wr_session_client_gone(s);
     wr_session_attempt_end(s, false);
     return WR_STEP_FLUSH;
   }
   if (err == WR_E_END) return source_ended(s);
   if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
-  if (wr_session_drain_log(s) != WR_OK) return wr_session_client_gone(s);
-  backpressure(s);
-  /* What was left for the client's sake while it looked slow. */
-  if (!s->paused && wr_conn_input_bytes(s->at->conn) > 0) wr_session_mark(s);
-  if (!s->due[WR_DUE_IDLE] && !s->paused) wr_session_due(s, WR_DUE_IDLE, wr_session_timeouts(s).idle_ms);
+  if (s->committed)
+    err = wr_session_drain_log(s);
+  else
+    wr_stream_compact(&s->stream, WR_CHARGE_CLIENT, &s->copied);
+  if (err != WR_OK && err != WR_E_POOL_FULL) return wr_session_client_gone(s);
+  await(s, blocked || err == WR_E_POOL_FULL);
   return WR_STEP_WAIT;
 }

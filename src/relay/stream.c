@@ -64,6 +64,21 @@ static enum wr_err ring_grow(struct wr_stream *s) {
   return WR_OK;
 }
 
+size_t wr_stream_max(const struct wr_stream *s) {
+  size_t n = wr_slabs_max_block(s->slabs) / sizeof(struct wr_frame), p = 1;
+  while (p * 2 <= n) p *= 2;
+  return p;
+}
+
+enum wr_err wr_stream_reserve(struct wr_stream *s, size_t n) {
+  WR_MAGIC_CHECK(s, WR_STREAM_MAGIC);
+  while (s->count + n > s->cap) {
+    enum wr_err err = ring_grow(s);
+    if (err != WR_OK) return err;
+  }
+  return WR_OK;
+}
+
 enum wr_err wr_stream_append(struct wr_stream *s, struct wr_view *take_view, uint8_t kind) {
   WR_MAGIC_CHECK(s, WR_STREAM_MAGIC);
   if (take_view->len == 0) {

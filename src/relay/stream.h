@@ -46,6 +46,11 @@ void wr_stream_init(struct wr_stream *stream, struct wr_slabs *slabs);
 void wr_stream_fini(struct wr_stream *stream);
 /* The stream owns the view even on an error (POOL_FULL). Empty views are dropped. */
 WR_MUST_USE enum wr_err wr_stream_append(struct wr_stream *stream, struct wr_view *take_view, uint8_t kind);
+/* Makes sure that n more frames find a place: the next n appends can't fail. POOL_FULL: not now, or never when n is
+ * above wr_stream_max. */
+WR_MUST_USE enum wr_err wr_stream_reserve(struct wr_stream *stream, size_t n);
+/* Frames that a log can hold at most. */
+size_t wr_stream_max(const struct wr_stream *stream);
 /* Drops every frame, read or not (an attempt that failed before the commit point). */
 void wr_stream_clear(struct wr_stream *stream);
 /* Moves frames out of big blocks that they would pin into blocks of their own; adds to *copied. */
