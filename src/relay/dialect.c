@@ -278,9 +278,14 @@ enum wr_err wr_dialect_read(struct wr_dialects *d, enum wr_dialect dialect, stru
     ev->content = 1;
     return WR_OK;
   }
-  if (dialect == WR_DIALECT_CHAT && wr_span_eq(wr_span_trim(ev->data), WR_SPAN("[DONE]"))) {
+  struct wr_span word = wr_span_trim(ev->data);
+  if (word.len == 0) { /* `data:` alone keeps a connection alive */
+    ev->kind = WR_EVENT_PING;
+    return WR_OK;
+  }
+  if (wr_span_eq(word, WR_SPAN("[DONE]"))) { /* some servers say it in every dialect */
     ev->kind = WR_EVENT_STOP;
-    ev->terminator = 1;
+    ev->terminator = dialect == WR_DIALECT_CHAT;
     return WR_OK;
   }
   struct wr_json_value v[WR_JSON_MAX_PATHS];

@@ -11,6 +11,8 @@
 #include "wire/http1_write.h"
 
 #define REPLY_ROOM 32768u
+/* An answer's text that a policy gives, at most. */
+#define ANSWER_BYTES (256u << 10)
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
@@ -38,7 +40,8 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable) {
   wr_heap_free(WR_HEAP_RELAY, at);
   s->at = NULL;
   s->paused = false;
-  for (unsigned i = 0; i < WR_DUES; i++) s->due[i] = 0;
+  for (unsigned i = 0; i < WR_DUES; i++)
+    if (i != WR_DUE_TOTAL) s->due[i] = 0; /* the request's own cap spans its attempts */
 }
 
 /* What an error makes of the exchange. */
@@ -60,6 +63,7 @@ static enum wr_outcome outcome_of(enum wr_err err) {
 }
 
 static void remember(struct wr_session *s, enum wr_err err, struct wr_span why) {
+  WR_DCHECK(err != WR_OK && err < WR_E_COUNT);
   if (!s->err) s->err = (uint16_t)err;
   if (s->outcome == WR_OUTCOME_NONE) s->outcome = (uint8_t)outcome_of(err);
   if (why.len) wr_session_name(s, none(), none(), why);
@@ -114,6 +118,7 @@ static enum wr_err put_retry_after(struct wr_buf *out, unsigned status, const st
 static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span type, struct wr_span body,
                           const struct wr_verdict *v) {
   char head[4096];
+  size_t body_bytes = s->head_request ? 0 : body.len;
   struct wr_buf out;
   wr_buf_init(&out, head, sizeof head);
   if (s->rq && !s->rq->body_done) s->keep_alive = false; /* what is left of the request isn't read */
@@ -128,12 +133,18 @@ static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span 
   if (err == WR_OK && !s->keep_alive) err = wr_http1_put_field(&out, WR_SPAN("connection"), WR_SPAN("close"));
   if (err == WR_OK) err = wr_http1_put_field_u64(&out, WR_SPAN("content-length"), body.len);
   if (err == WR_OK) err = wr_http1_put_end(&out);
+  if (s->head_request) body.len = 0;
+  /* A short answer leaves in one block: all of it is had, or nothing. */
+  if (err == WR_OK && body.len <= sizeof head - out.len) {
+    wr_buf_put(&out, body);
+    body.len = 0;
+  }
   if (err == WR_OK) err = put_copy(s, wr_buf_span(&out), false);
-  if (err == WR_OK && !s->head_request) err = put_copy(s, body, false);
+  if (err == WR_OK) err = put_copy(s, body, false);
   if (err == WR_E_POOL_FULL && wr_conn_unsent_bytes(s->client) == 0) return last_resort(s);
   if (err != WR_OK) return wr_session_client_gone(s);
   s->status = (uint16_t)status;
-  s->out_bytes = body.len;
+  s->out_bytes = body_bytes;
   return WR_STEP_FLUSH;
 }
 
@@ -161,11 +172,8 @@ static enum wr_step break_off(struct wr_session *s, enum wr_err err) {
   if (s->mode != WR_MODE_RAW)
     wr_reply_error_event(&out, (enum wr_dialect)s->dialect, status ? (unsigned)status : 502,
                          wr_span_str(wr_err_label(err)), message_of(err), s->events);
-  if (!out.overflow && out.len && put_copy(s, wr_buf_span(&out), true) != WR_OK) return wr_session_client_gone(s);
-  if (s->mode == WR_MODE_RAW || out.len == 0) {
-    /* No word for it in this answer: the framing says that it is not whole. */
-    if (wr_session_drain_log(s) != WR_OK) return wr_session_client_gone(s);
-  }
+  /* Where there is no word for it, or no room, the framing alone says that the answer is not whole. */
+  if (!out.overflow && out.len) (void)!put_copy(s, wr_buf_span(&out), true);
   return WR_STEP_FLUSH;
 }
 
@@ -199,6 +207,7 @@ enum wr_step wr_session_refuse(struct wr_session *s, unsigned status, struct wr_
 }
 
 enum wr_step wr_session_answer(struct wr_session *s, struct wr_span text, bool stream) {
+  if (text.len > ANSWER_BYTES) return wr_session_fail(s, WR_E_POLICY_ERROR, none());
   size_t room_bytes = text.len * 40 + REPLY_ROOM; /* five repeats, each byte six at most */
   char *room = wr_relay_scratch(s->relay, room_bytes);
   if (!room) return wr_session_fail(s, WR_E_NOMEM, none());
@@ -239,6 +248,7 @@ enum wr_step wr_session_client_gone(struct wr_session *s) {
   bool heard = s->committed && wr_reader_left(&s->reader) == 0 && wr_conn_unsent_bytes(s->client) == 0 &&
                (s->terminator || (s->source_done && s->outcome == WR_OUTCOME_NONE));
   if (heard && s->outcome == WR_OUTCOME_NONE) s->outcome = WR_OUTCOME_COMPLETE;
+  if (s->status && !s->committed) heard = wr_conn_unsent_bytes(s->client) == 0; /* of an answer made here */
   if (!heard && s->outcome == WR_OUTCOME_NONE) {
     s->outcome = WR_OUTCOME_CLIENT_GONE;
     if (!s->err) s->err = WR_E_CLIENT_GONE;
@@ -246,6 +256,7 @@ enum wr_step wr_session_client_gone(struct wr_session *s) {
   source_end(s, false);
   wr_stream_clear(&s->stream);
   s->keep_alive = false;
+  s->abortive = !heard; /* what is still queued must not end like a whole answer */
   return WR_STEP_FINISH;
 }
 

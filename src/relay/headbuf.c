@@ -59,6 +59,7 @@ enum wr_err wr_headbuf_read(struct wr_headbuf *hb, struct wr_conn *conn, size_t 
       hb->head = wr_view_keep(&in);
     } else {
       enum wr_err err = join(hb, conn, &in, max_bytes);
+      if (err == WR_E_POOL_FULL && wr_conn_unread(conn, &in) != WR_OK) return WR_E_RESET; /* bytes are lost */
       if (err != WR_OK) {
         wr_view_drop(&in);
         return err;

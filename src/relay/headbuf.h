@@ -16,7 +16,7 @@ struct wr_headbuf {
 void wr_headbuf_init(struct wr_headbuf *hb);
 void wr_headbuf_fini(struct wr_headbuf *hb);
 /* Takes input until the head is complete; what follows it is put back. WR_OK: hb->head is exactly the head. WR_E_AGAIN.
- * HTTP_SYNTAX, HEAD_TOO_LARGE, POOL_FULL. skip_crlf: one empty line before the head is skipped (requests). */
+ * HTTP_SYNTAX, HEAD_TOO_LARGE; POOL_FULL: nothing is lost, it may be called again; RESET: something is. skip_crlf: one empty line before the head is skipped (requests). */
 WR_MUST_USE enum wr_err wr_headbuf_read(struct wr_headbuf *hb, struct wr_conn *conn, size_t max_bytes,
                                         bool skip_crlf);
 

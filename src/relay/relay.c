@@ -91,6 +91,7 @@ void wr_relay_accept(struct wr_relay *relay, uint32_t listen_index, struct wr_co
   }
   relay->count++;
   WR_RELAY_COUNT(relay, open, 1);
+  if (relay->draining && !wr_timer_is_set(&relay->drain_timer)) wr_timer_set(relay->loop, &relay->drain_timer, DRAIN_IDLE_MS);
 }
 
 void wr_relay_left(struct wr_relay *relay) {

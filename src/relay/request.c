@@ -54,7 +54,9 @@ static enum wr_err take_piece(struct wr_session *s, struct wr_view *in, size_t h
   while (err == WR_OK && in->len > 0 && rq->body.bytes < hold) {
     size_t used = 0;
     struct wr_span data;
-    err = wr_http1_body_next(&rq->decode, wr_view_span(in), &used, &data);
+    struct wr_span bytes = wr_view_span(in);
+    if (bytes.len > hold - rq->body.bytes) bytes.len = hold - rq->body.bytes; /* no more than may be held */
+    err = wr_http1_body_next(&rq->decode, bytes, &used, &data);
     if (err != WR_OK && err != WR_E_AGAIN && err != WR_E_END) break;
     s->in_bytes += data.len;
     if (s->in_bytes > s->route->body_bytes) {
@@ -93,19 +95,21 @@ enum wr_err wr_request_read_body(struct wr_session *s, size_t hold) {
 
 enum wr_err wr_request_flatten(struct wr_session *s) {
   struct wr_viewq *q = &s->rq->body;
+  struct wr_slabs *slabs = wr_session_slabs(s);
   if (q->count <= 1) return WR_OK;
-  if (q->bytes > wr_slabs_max_block(wr_session_slabs(s))) return WR_E_BODY_TOO_LARGE;
-  struct wr_block *b = wr_slabs_alloc(wr_session_slabs(s), q->bytes, WR_CHARGE_HEAD);
+  size_t len = q->bytes < wr_slabs_max_block(slabs) ? q->bytes : wr_slabs_max_block(slabs);
+  struct wr_block *b = wr_slabs_alloc(slabs, len, WR_CHARGE_HEAD);
   if (!b) return WR_E_POOL_FULL;
   size_t at = 0;
-  struct wr_view v;
-  while (wr_viewq_shift(q, &v)) {
-    memcpy(b->data + at, v.ptr, v.len);
-    at += v.len;
-    wr_view_drop(&v);
+  while (at < len) {
+    const struct wr_view *v = wr_viewq_peek(q, 0);
+    size_t n = v->len < len - at ? v->len : len - at;
+    memcpy(b->data + at, v->ptr, n);
+    at += n;
+    wr_viewq_consume(q, n);
   }
   s->copied += at;
   wr_loop_stats(s->relay->loop)->copy_bytes[WR_COPY_STRADDLE] += at;
   struct wr_view whole = wr_view_take(b, 0, at);
-  return wr_viewq_push(q, wr_session_slabs(s), &whole);
+  return wr_viewq_unshift(q, slabs, &whole);
 }

@@ -47,7 +47,7 @@ void wr_request_free(struct wr_request *rq);
 /* Takes what the client has sent of its body into rq->body, up to `hold` bytes held. WR_OK: more may come, or `hold` is
  * reached. WR_E_END: the body is complete. HTTP_CHUNK, HTTP_FRAMING, BODY_TOO_LARGE, POOL_FULL. */
 WR_MUST_USE enum wr_err wr_request_read_body(struct wr_session *s, size_t hold);
-/* Makes the held body one piece. */
+/* Makes the held body one piece, or as much of its beginning as the largest block holds. */
 WR_MUST_USE enum wr_err wr_request_flatten(struct wr_session *s);
 /* Queues head and held body on the upstream's connection. */
 WR_MUST_USE enum wr_err wr_request_send(struct wr_session *s);

@@ -12,7 +12,7 @@
 #include "wire/url.h"
 
 #define HEAD_ROOM 32768u
-#define MAX_EDITS 3
+#define MAX_EDITS 4
 
 /* Bytes of the body that are replaced; len 0 inserts. */
 struct edit {
@@ -43,13 +43,15 @@ static bool is_held(const struct wr_request *rq, const struct wr_json_stream_val
   return v->type != WR_JSON_MISSING && v->len > 0 && v->off + v->len <= rq->body.bytes;
 }
 
-static void edit_model(const struct wr_request *rq, struct edits *edits) {
+static void edit_model(const struct wr_session *s, struct edits *edits) {
+  const struct wr_request *rq = s->rq;
   const struct wr_json_stream_value *v = wr_json_stream_value(rq->scan, WR_RQ_MODEL);
-  if (!rq->model || !is_held(rq, v)) return;
+  const char *model = s->at->model ? s->at->model : rq->model;
+  if (!model || !is_held(rq, v)) return;
   char text[300];
   struct wr_buf buf;
   wr_buf_init(&buf, text, sizeof text);
-  wr_buf_json_string(&buf, wr_span_str(rq->model));
+  wr_buf_json_string(&buf, wr_span_str(model));
   if (!buf.overflow) edit_add(edits, v->off, v->len, wr_buf_span(&buf));
 }
 
@@ -64,15 +66,18 @@ static void edit_cap(struct wr_session *s, struct edits *edits) {
   struct wr_request *rq = s->rq;
   if (rq->cap_tokens < 0 || s->dialect == WR_DIALECT_NONE || s->dialect == WR_DIALECT_OLLAMA) return;
   char text[64];
+  bool found = false;
+  /* Every field that bounds the answer is held to the cap: the upstream may go by any of them. */
   for (int i = WR_RQ_MAX_TOKENS; i <= WR_RQ_MAX_OUTPUT_TOKENS; i++) {
     const struct wr_json_stream_value *v = wr_json_stream_value(rq->scan, (size_t)i);
     uint64_t n = 0;
-    if (!is_held(rq, v) || v->type == WR_JSON_NULL) continue;
-    if (wr_json_u64(wr_json_stream_raw(rq->scan, (size_t)i), &n) == WR_OK && n <= (uint64_t)rq->cap_tokens) return;
+    if (!is_held(rq, v)) continue;
+    found = true;
+    if (wr_json_u64(wr_json_stream_raw(rq->scan, (size_t)i), &n) == WR_OK && n <= (uint64_t)rq->cap_tokens) continue;
     int len = snprintf(text, sizeof text, "%" PRId64, rq->cap_tokens);
     edit_add(edits, v->off, v->len, wr_span_make(text, (size_t)len));
-    return;
   }
+  if (found) return;
   const struct wr_view *first = wr_viewq_peek(&rq->body, 0);
   if (!first || wr_json_stream_value(rq->scan, WR_RQ_MODEL)->type == WR_JSON_MISSING) return;
   const char *brace = memchr(first->ptr, '{', first->len);
@@ -84,7 +89,7 @@ static void edit_cap(struct wr_session *s, struct edits *edits) {
 static void edits_make(struct wr_session *s, struct edits *edits) {
   edits->n = 0;
   if (!s->rq->scan) return;
-  edit_model(s->rq, edits);
+  edit_model(s, edits);
   edit_cap(s, edits);
 }
 
@@ -92,10 +97,9 @@ static void edits_make(struct wr_session *s, struct edits *edits) {
 static bool is_dropped(const struct wr_session *s, const struct wr_head *h, const char *base,
                        const struct wr_field *f) {
   if (wr_head_is_hop_by_hop(h, base, f) || wr_head_is_rewritten(f) || f->id == WR_FIELD_ACCEPT_ENCODING) return true;
-  bool credential = f->id == WR_FIELD_AUTHORIZATION || f->id == WR_FIELD_X_API_KEY || f->id == WR_FIELD_API_KEY;
-  if (credential)
-    return wr_secret_is_set(&s->at->peer->up->key) || s->gen->conf->keys_declared;
   const struct wr_conf_upstream *up = s->at->peer->up;
+  bool credential = f->id == WR_FIELD_AUTHORIZATION || f->id == WR_FIELD_X_API_KEY || f->id == WR_FIELD_API_KEY;
+  if (credential && (wr_secret_is_set(&up->key) || s->gen->conf->keys_declared)) return true;
   for (size_t i = 0; i < up->header_count; i++)
     if (wr_span_ieq(wr_span_at(base, f->name), wr_span_str(up->headers[i].name))) return true;
   return false;

@@ -55,6 +55,10 @@ static bool client_is_gone(const struct wr_session *s) {
 }
 
 static enum wr_step heartbeat(struct wr_session *s) {
+  /* A stream that has been silent for so long must not pin the blocks that others fill. */
+  size_t copied = 0;
+  if (s->at && wr_viewq_compact(&s->at->part, wr_session_slabs(s), WR_CHARGE_CLIENT, &copied) == WR_OK)
+    s->copied += copied;
   struct wr_span beat = wr_reply_heartbeat((enum wr_dialect)s->dialect);
   struct wr_view v = wr_view_static(beat);
   if (s->committed && s->mode == WR_MODE_EVENTS && beat.len && wr_session_queued(s) == 0 && !s->source_done &&
@@ -87,7 +91,11 @@ static enum wr_step deadlines(struct wr_session *s) {
     switch ((enum wr_due)i) {
       case WR_DUE_STEP:
         if (s->step == WR_STEP_READ_HEAD && !s->rq) return WR_STEP_FINISH;
-        if (s->step == WR_STEP_FLUSH) return wr_session_client_gone(s);
+        if (s->step == WR_STEP_FLUSH) {
+          if (!s->err) s->err = WR_E_CLIENT_SLOW;
+          return wr_session_client_gone(s);
+        }
+        if (s->due_err == WR_E_BODY_TIMEOUT) return wr_session_fail(s, WR_E_BODY_TIMEOUT, none);
         if (s->at) return wr_session_attempt_failed(s, (enum wr_err)s->due_err, none);
         return wr_session_fail(s, (enum wr_err)s->due_err, none);
       case WR_DUE_TOTAL: return wr_session_fail(s, WR_E_TOTAL_TIMEOUT, none);

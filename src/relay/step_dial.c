@@ -33,7 +33,7 @@ static bool is_full(const struct wr_session *s, const struct wr_peer *peer) {
          atomic_load_explicit(running(s, peer), memory_order_relaxed) >= peer->up->max_streams;
 }
 
-static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, bool fresh) {
+static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, const char *model, bool fresh) {
   struct wr_attempt *at = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *at);
   struct wr_dial *dial = at ? wr_heap_alloc(WR_HEAP_RELAY, sizeof *dial) : NULL;
   if (!dial) {
@@ -43,6 +43,8 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, bo
   }
   at->magic = WR_ATTEMPT_MAGIC;
   at->peer = peer;
+  at->model = model;
+  at->dialect = peer->up->kind == WR_KIND_SSE ? WR_DIALECT_NONE : s->dialect;
   wr_headbuf_init(&at->head);
   wr_viewq_init(&at->part);
   at->dial = dial;
@@ -63,7 +65,6 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, bo
 
 enum wr_step wr_step_pick(struct wr_session *s) {
   WR_CHECK(s->at == NULL);
-  struct wr_request *rq = s->rq;
   bool unserved = false, full = false;
   for (;;) {
     struct wr_peer *peer = wr_group_pick(s->gen->upstreams, s->group, s->tried);
@@ -79,15 +80,8 @@ enum wr_step wr_step_pick(struct wr_session *s) {
       wr_peer_put(peer);
       continue;
     }
-    if (name) {
-      wr_heap_free(WR_HEAP_RELAY, rq->model);
-      rq->model = wr_heap_strndup(WR_HEAP_RELAY, name, strlen(name));
-      if (!rq->model) {
-        wr_peer_put(peer);
-        return wr_session_fail(s, WR_E_NOMEM, none());
-      }
-    }
-    return attempt_begin(s, peer, false);
+    peer->attempts++;
+    return attempt_begin(s, peer, name, false);
   }
 }
 
@@ -111,18 +105,22 @@ enum wr_step wr_step_retry(struct wr_session *s) {
   struct wr_attempt *at = s->at;
   WR_CHECK(at != NULL && !s->committed);
   struct wr_peer *peer = at->peer;
+  const char *model = at->model;
   bool stale = at->reused;
-  if (stale) peer->streams++; /* the new attempt's own hold */
-  else s->tried |= UINT64_C(1) << peer->index;
+  if (stale) {
+    peer->streams++; /* the new attempt's own hold */
+    s->attempts--;   /* a kept connection that had died asked nobody */
+  } else {
+    s->tried |= UINT64_C(1) << peer->index;
+  }
   wr_session_attempt_end(s, false);
   wr_stream_clear(&s->stream);
   s->source_done = s->clean = s->terminator = s->finish = s->content = false;
   s->events = 0;
   s->rq->head_sent = false;
-  s->due[WR_DUE_TOKEN] = s->due[WR_DUE_IDLE] = 0;
   WR_RELAY_COUNT(s->relay, retries, 1);
   s->upstream_status = 0;
   s->first_byte_us = UINT32_MAX;
-  if (stale) return attempt_begin(s, peer, true);
+  if (stale) return attempt_begin(s, peer, model, true);
   return WR_STEP_PICK;
 }

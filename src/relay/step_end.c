@@ -99,6 +99,13 @@ static void conclude(struct wr_session *s) {
   }
   if (s->outcome == WR_OUTCOME_NONE) s->outcome = WR_OUTCOME_COMPLETE;
   WR_RELAY_COUNT(s->relay, outcomes[s->outcome], 1);
+  if (s->hook) {
+    s->hook->status = s->status;
+    s->hook->events = s->events;
+    s->hook->now_us = wr_loop_now_us(s->relay->loop);
+    s->hook->sent_bytes = s->out_bytes;
+    s->hook->queued_bytes = 0;
+  }
   if (s->hooked && s->gen->hooks->end)
     s->gen->hooks->end(s->gen->hooks->ctx, s->hook, (enum wr_outcome)s->outcome);
   s->hooked = false;

@@ -84,12 +84,21 @@ static bool is_json(const struct wr_head *h, const char *base) {
   return type.len == 0 || (type.len >= json.len && wr_span_ieq(wr_span_sub(type, 0, json.len), json));
 }
 
+/* Who is refused before its head is read hears it in the words of its API, where the head is here already. */
+static void learn_dialect(struct wr_session *s) {
+  struct wr_head *h = &s->relay->head;
+  if (!s->rq || wr_headbuf_read(&s->rq->head, s->client, HEAD_BYTES, true) != WR_OK) return;
+  struct wr_span head = wr_view_span(&s->rq->head.head);
+  if (wr_http1_parse_request(head, NULL, h) == WR_OK) take_head(s, h, head.ptr);
+}
+
 enum wr_step wr_step_read_head(struct wr_session *s) {
   if (!s->rq) {
     if (wr_conn_input_bytes(s->client) == 0) return WR_STEP_WAIT;
     enum wr_err err = begin(s);
     if (err != WR_OK) {
       WR_RELAY_COUNT(s->relay, refused, 1);
+      learn_dialect(s);
       return wr_session_fail(s, err, none());
     }
     wr_session_due_step(s, 10000, WR_E_HEAD_TIMEOUT);
@@ -137,7 +146,10 @@ enum wr_step wr_step_read_body(struct wr_session *s) {
     if (err == WR_E_HTTP_CHUNK || err == WR_E_HTTP_FRAMING) s->keep_alive = false;
     return wr_session_fail(s, err, none());
   }
-  if (rq->body.bytes >= s->route->inspect_bytes) return WR_STEP_ROUTE;
+  if (rq->body.bytes >= s->route->inspect_bytes) {
+    rq->expect = false; /* it didn't wait */
+    return WR_STEP_ROUTE;
+  }
   if (rq->expect && send_continue(s) != WR_OK) return wr_session_client_gone(s);
   if (s->in_bytes != before) wr_session_due_step(s, s->route->body_timeout_ms, WR_E_BODY_TIMEOUT);
   return WR_STEP_WAIT;

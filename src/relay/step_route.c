@@ -145,6 +145,7 @@ enum wr_step wr_step_route(struct wr_session *s) {
   err = hook_make(s, key);
   if (err == WR_OK && s->route->hooks & WR_HOOK_REQUEST) err = wr_request_flatten(s);
   if (err != WR_OK) return wr_session_fail(s, err, none());
+  s->hooked = s->route->hooks & WR_HOOK_END; /* that one hears of every request */
   if (!(s->route->hooks & WR_HOOK_REQUEST)) return WR_STEP_PICK;
   struct wr_verdict v = { .kind = WR_VERDICT_DEFAULT, .max_tokens = -1, .deadline_ms = -1 };
   hook_request(s, h, &v);

@@ -74,42 +74,58 @@ static enum wr_step sent(struct wr_session *s) {
   return WR_STEP_WAIT_FIRST_BYTE;
 }
 
+/* The request's head and what is held of its body. */
+static enum wr_err send_first(struct wr_session *s) {
+  struct wr_request *rq = s->rq;
+  enum wr_err err = wr_request_send(s);
+  if (err != WR_OK) return err;
+  rq->head_sent = true;
+  if (!rq->body_done) {
+    rq->streaming = true;
+    wr_viewq_fini(&rq->body);
+    wr_viewq_init(&rq->body);
+    wr_session_due_step(s, s->route->body_timeout_ms, WR_E_BODY_TIMEOUT);
+  }
+  return WR_OK;
+}
+
+/* An upstream that answers before it has read all says no; what is left of the body is of no use to it. Its answer counts
+ * even when our sending broke on its going away. */
+static enum wr_step early_answer(struct wr_session *s) {
+  s->keep_alive = false;
+  return sent(s);
+}
+
+static enum wr_step send_failed(struct wr_session *s, enum wr_err err) {
+  struct wr_conn *up = s->at->conn;
+  if (s->rq->head_sent && wr_conn_input_bytes(up) > 0) return early_answer(s);
+  return wr_session_attempt_failed(s, err, wr_span_str(wr_conn_why(up)));
+}
+
 enum wr_step wr_step_send(struct wr_session *s) {
   struct wr_request *rq = s->rq;
   struct wr_conn *up = s->at->conn;
-  if (!rq->head_sent) {
-    enum wr_err err = wr_request_send(s);
-    if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
-    rq->head_sent = true;
-    if (!rq->body_done) {
-      rq->streaming = true;
-      wr_viewq_fini(&rq->body);
-      wr_viewq_init(&rq->body);
-      wr_session_due_step(s, s->route->body_timeout_ms, WR_E_BODY_TIMEOUT);
-    }
-  }
-  if (wr_conn_state(up) == WR_CONN_FAILED)
-    return wr_session_attempt_failed(s, wr_conn_err(up), wr_span_str(wr_conn_why(up)));
+  enum wr_err err = rq->head_sent ? WR_OK : send_first(s);
+  if (err != WR_OK) return send_failed(s, err);
+  if (wr_conn_state(up) == WR_CONN_FAILED) return send_failed(s, wr_conn_err(up));
   if (rq->streaming && !rq->body_done) {
     uint64_t before = s->in_bytes;
-    enum wr_err err = send_more(s);
+    err = send_more(s);
+    if (wr_conn_state(up) == WR_CONN_FAILED) return send_failed(s, wr_conn_err(up));
     if (err != WR_OK && err != WR_E_END) {
-      if (err == WR_E_RESET || err == WR_E_IO) return wr_session_attempt_failed(s, err, none());
       s->keep_alive = false;
       return wr_session_fail(s, err, none());
     }
     if (s->in_bytes != before) wr_session_due_step(s, s->route->body_timeout_ms, WR_E_BODY_TIMEOUT);
   }
-  enum wr_err err = wr_conn_flush(up);
-  if (err != WR_OK) return wr_session_attempt_failed(s, err, wr_span_str(wr_conn_why(up)));
+  err = wr_conn_flush(up);
+  if (err != WR_OK) return send_failed(s, err);
   if (rq->body_done) return sent(s);
+  if (wr_conn_input_bytes(up) > 0 || wr_conn_got_eof(up)) return early_answer(s);
   /* A window that has left at once is told by nobody: what the client has sent meanwhile gets the next turn. */
   if (wr_conn_unsent_bytes(up) == 0 && wr_conn_input_bytes(s->client) > 0) wr_session_mark(s);
-  /* An upstream that answers before it has read all says no; what is left of the body is of no use to it. */
-  if (wr_conn_input_bytes(up) > 0 || wr_conn_got_eof(up)) {
-    s->keep_alive = false;
-    return sent(s);
-  }
+  /* Who is waited for? */
+  s->due_err = wr_conn_unsent_bytes(up) >= SEND_WINDOW_BYTES ? WR_E_FIRST_BYTE_TIMEOUT : WR_E_BODY_TIMEOUT;
   return WR_STEP_WAIT;
 }
 
@@ -178,49 +194,63 @@ static enum wr_err encoding_check(const struct wr_session *s, const struct wr_he
   return WR_E_ENCODING;
 }
 
-static enum wr_step answered(struct wr_session *s, const struct wr_head *h, const char *base) {
+/* The answer's head is here; on POOL_FULL nothing has happened. */
+static enum wr_err answered(struct wr_session *s, const struct wr_head *h, const char *base) {
   struct wr_attempt *at = s->at;
   s->upstream_status = h->status;
-  s->first_byte_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);
-  at->keep_alive = h->keep_alive && s->rq->body_done;
   s->no_body = h->framing == WR_FRAMING_NONE;
-  wr_http1_body_init(&at->body, (enum wr_framing)h->framing, h->content_length);
   s->mode = (uint8_t)mode_of(s, h, base);
   enum wr_err err = encoding_check(s, h, base);
   if (err == WR_OK) err = write_answer_head(s, h, base);
+  if (err != WR_OK) return err;
+  s->first_byte_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);
+  at->keep_alive = h->keep_alive && s->rq->body_done;
+  wr_http1_body_init(&at->body, (enum wr_framing)h->framing, h->content_length);
   wr_headbuf_fini(&at->head);
-  if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
   wr_session_due_step(s, 0, WR_OK);
-  if (s->mode == WR_MODE_EVENTS && at->peer->up->kind == WR_KIND_SSE) s->dialect = WR_DIALECT_NONE;
-  if (s->mode != WR_MODE_RAW) wr_conn_set_credit(at->conn, STREAM_CREDIT_BYTES);
+  wr_session_due(s, WR_DUE_POOL, 0);
   struct wr_conf_timeouts t = wr_session_timeouts(s);
   wr_session_due(s, WR_DUE_IDLE, t.idle_ms);
+  if (s->mode == WR_MODE_RAW) return WR_OK;
+  wr_session_due(s, WR_DUE_TOKEN, t.first_token_ms);
   if (s->mode == WR_MODE_EVENTS) {
     wr_sse_init(&at->cut.sse, s->route->event_bytes);
-    wr_session_due(s, WR_DUE_TOKEN, t.first_token_ms);
     wr_session_due(s, WR_DUE_HEARTBEAT, s->route->heartbeat_ms);
-  } else if (s->mode == WR_MODE_LINES) {
+  } else {
     wr_ndjson_init(&at->cut.lines, s->route->event_bytes);
-    wr_session_due(s, WR_DUE_TOKEN, t.first_token_ms);
   }
-  return WR_STEP_STREAM;
+  return WR_OK;
+}
+
+/* WR_OK: *h is the head of the answer. */
+static enum wr_err read_answer(struct wr_session *s, struct wr_head *h) {
+  struct wr_attempt *at = s->at;
+  for (;;) {
+    enum wr_err err = WR_OK;
+    if (wr_conn_input_bytes(at->conn) > 0) at->answered = true;
+    if (!at->head_whole) err = wr_headbuf_read(&at->head, at->conn, HEAD_BYTES, false);
+    if (err != WR_OK) return wr_http1_as_upstream(err);
+    at->head_whole = true;
+    err = wr_http1_parse_response(wr_view_span(&at->head.head), (enum wr_method)s->rq->method, NULL, h);
+    if (err == WR_OK && h->status == 101) err = WR_E_UPSTREAM_SYNTAX;
+    if (err != WR_OK) return wr_http1_as_upstream(err);
+    if (h->status >= 200) return WR_OK;
+    wr_headbuf_fini(&at->head); /* 1xx says nothing that we need */
+    at->head_whole = false;
+  }
 }
 
 enum wr_step wr_step_wait_first_byte(struct wr_session *s) {
   struct wr_attempt *at = s->at;
-  for (;;) {
-    if (wr_conn_input_bytes(at->conn) > 0) at->answered = true;
-    enum wr_err err = wr_headbuf_read(&at->head, at->conn, HEAD_BYTES, false);
-    if (err == WR_E_AGAIN) break;
-    const char *base = at->head.head.ptr;
-    struct wr_head *h = &s->relay->head;
-    if (err == WR_OK)
-      err = wr_http1_parse_response(wr_view_span(&at->head.head), (enum wr_method)s->rq->method, NULL, h);
-    if (err == WR_OK && h->status == 101) err = WR_E_UPSTREAM_SYNTAX;
-    if (err != WR_OK) return wr_session_attempt_failed(s, wr_http1_as_upstream(err), none());
-    if (h->status >= 200) return answered(s, h, base);
-    wr_headbuf_fini(&at->head); /* 1xx says nothing that we need */
+  struct wr_head *h = &s->relay->head;
+  enum wr_err err = read_answer(s, h);
+  if (err == WR_OK) err = answered(s, h, at->head.head.ptr);
+  if (err == WR_OK) return WR_STEP_STREAM;
+  if (err == WR_E_POOL_FULL) { /* the upstream has answered: that is worth waiting for */
+    wr_session_due_pool(s);
+    return WR_STEP_WAIT;
   }
+  if (err != WR_E_AGAIN) return wr_session_attempt_failed(s, err, none());
   if (wr_conn_state(at->conn) == WR_CONN_FAILED)
     return wr_session_attempt_failed(s, wr_conn_err(at->conn), wr_span_str(wr_conn_why(at->conn)));
   if (wr_conn_got_eof(at->conn)) return wr_session_attempt_failed(s, WR_E_RESET, none());

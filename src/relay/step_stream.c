@@ -39,6 +39,7 @@ static enum wr_step source_ended(struct wr_session *s) {
   s->source_done = s->clean = true;
   if (!s->committed && wr_session_commit(s) != WR_OK) return wr_session_client_gone(s);
   wr_session_attempt_end(s, s->at->keep_alive && s->at->body_ended);
+  s->due[WR_DUE_TOTAL] = 0; /* the rest is between the client and the kernel */
   return WR_STEP_FLUSH;
 }
 
@@ -77,6 +78,7 @@ enum wr_step wr_step_stream(struct wr_session *s) {
   if (!s->committed && commit && wr_session_commit(s) != WR_OK) return wr_session_client_gone(s);
   if (s->stopping) {
     wr_session_attempt_end(s, false);
+    s->due[WR_DUE_TOTAL] = 0;
     return WR_STEP_FLUSH;
   }
   if (err == WR_E_END) return source_ended(s);

@@ -134,7 +134,6 @@ struct wr_peer *wr_group_pick(struct wr_upstreams *set, uint32_t group, uint64_t
     if (!peer) continue;
     set->turns[group] = (uint32_t)((turn + 1) % g->member_count);
     peer->streams++;
-    peer->attempts++;
     return peer;
   }
   return NULL;
