@@ -84,18 +84,36 @@ static uint64_t head_make(uint64_t old, uint32_t link) {
   return ((old >> 32) + 1) << 32 | link;
 }
 
-static uint32_t take_used(struct wr_depot *d) {
-  uint64_t head = atomic_load_explicit(&d->head, memory_order_acquire);
+static uint32_t pop(struct wr_depot *d, _Atomic uint64_t *stack) {
+  uint64_t head = atomic_load_explicit(stack, memory_order_acquire);
   for (;;) {
     uint32_t link = (uint32_t)head;
     if (link == 0) return UINT32_MAX;
     WR_DCHECK(link <= d->slab_count);
     /* May read the link of a slab that somebody just took; the tag then makes the swap fail. */
     uint32_t rest = atomic_load_explicit(&d->next[link - 1], memory_order_relaxed);
-    if (atomic_compare_exchange_weak_explicit(&d->head, &head, head_make(head, rest),
+    if (atomic_compare_exchange_weak_explicit(stack, &head, head_make(head, rest),
                                               memory_order_acq_rel, memory_order_acquire))
       return link - 1;
   }
+}
+
+static void push(struct wr_depot *d, _Atomic uint64_t *stack, uint32_t slab) {
+  uint64_t head = atomic_load_explicit(stack, memory_order_relaxed);
+  do atomic_store_explicit(&d->next[slab], (uint32_t)head, memory_order_relaxed);
+  while (!atomic_compare_exchange_weak_explicit(stack, &head, head_make(head, slab + 1),
+                                                memory_order_acq_rel, memory_order_relaxed));
+}
+
+static uint32_t take_warm(struct wr_depot *d) {
+  uint32_t slab = pop(d, &d->head);
+  if (slab != UINT32_MAX) atomic_fetch_sub_explicit(&d->warm, 1, memory_order_relaxed);
+  return slab;
+}
+
+static uint32_t take_used(struct wr_depot *d) {
+  uint32_t slab = take_warm(d);
+  return slab != UINT32_MAX ? slab : pop(d, &d->cold);
 }
 
 static uint32_t take_fresh(struct wr_depot *d) {
@@ -121,10 +139,24 @@ uint32_t wr_depot_take(struct wr_depot *d) {
 void wr_depot_give(struct wr_depot *d, uint32_t slab) {
   WR_CHECK(slab < d->slab_count);
   WR_CHECK(atomic_fetch_sub_explicit(&d->out, 1, memory_order_release) > 0);
-  uint64_t head = atomic_load_explicit(&d->head, memory_order_relaxed);
-  do atomic_store_explicit(&d->next[slab], (uint32_t)head, memory_order_relaxed);
-  while (!atomic_compare_exchange_weak_explicit(&d->head, &head, head_make(head, slab + 1),
-                                                memory_order_acq_rel, memory_order_relaxed));
+  atomic_fetch_add_explicit(&d->warm, 1, memory_order_relaxed);
+  push(d, &d->head, slab);
+}
+
+size_t wr_depot_trim(struct wr_depot *d, size_t keep, size_t most) {
+  size_t done = 0;
+  while (done < most && atomic_load_explicit(&d->warm, memory_order_relaxed) > keep) {
+    uint32_t slab = take_warm(d);
+    if (slab == UINT32_MAX) break;
+    if (madvise(wr_depot_base(d, slab), d->slab_bytes, MADV_DONTNEED) != 0) {
+      atomic_fetch_add_explicit(&d->warm, 1, memory_order_relaxed);
+      push(d, &d->head, slab);
+      break;
+    }
+    push(d, &d->cold, slab);
+    done++;
+  }
+  return done;
 }
 
 char *wr_depot_base(const struct wr_depot *d, uint32_t slab) {

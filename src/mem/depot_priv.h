@@ -35,7 +35,9 @@ struct wr_depot {
   size_t blocks_per_slab;
   unsigned slab_shift;
   _Atomic uint32_t *next; /* owned: the stack's links: slab + 1, 0 ends */
-  _Atomic uint64_t head;  /* tag << 32 | slab + 1 */
+  _Atomic uint64_t head;  /* tag << 32 | slab + 1; slabs whose pages are resident */
+  _Atomic uint64_t cold;  /* the same; slabs whose pages were given back to the system */
+  _Atomic uint32_t warm;  /* slabs on `head`, about: counted after the move */
   _Atomic uint32_t fresh; /* slabs from here on were never taken */
   _Atomic size_t out;     /* slabs that are taken */
 };

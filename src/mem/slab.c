@@ -6,6 +6,8 @@
 #include "mem/poison.h"
 #include "mem/slab_priv.h"
 
+#define TRIM_KEEP 8u  /* free slabs that stay resident */
+#define TRIM_MOST 32u /* slabs a call */
 #define BATCH_MAX_BYTES (16u << 10)
 #define SPARES_PER_CLASS 1u
 
@@ -305,6 +307,11 @@ void wr_slabs_tick(struct wr_slabs *s) {
   WR_MAGIC_CHECK(s, WR_SLABS_MAGIC);
   remote_collect(s);
   if (s->moved) publish(s);
+}
+
+size_t wr_slabs_trim(struct wr_slabs *s) {
+  WR_MAGIC_CHECK(s, WR_SLABS_MAGIC);
+  return wr_depot_trim(s->depot, TRIM_KEEP, TRIM_MOST);
 }
 
 size_t wr_slabs_max_block(const struct wr_slabs *s) { return s->max_block; }

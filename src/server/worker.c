@@ -79,6 +79,7 @@ static void log_flush(struct wr_task *task) {
 static void tick_fire(struct wr_timer *timer) {
   struct wr_worker *w = WR_CONTAINER(timer, struct wr_worker, tick);
   wr_slabs_tick(w->slabs);
+  wr_slabs_trim(w->slabs);
   if (w->engine) (void)wr_engine_idle(w->engine);
   wr_logger_flush(w->logger);
   wr_timer_set(w->loop, &w->tick, TICK_MS);

@@ -1,7 +1,9 @@
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include "base/rand.h"
 #include "harness.h"
+#include "mem/poison.h"
 
 static void geometry(void **state) {
   (void)state;
@@ -82,6 +84,7 @@ static void *hammer_run(void *arg) {
       h->owner[s] = 0;
       wr_depot_give(h->depot, s);
     }
+    if (i % 64 == 0) (void)wr_depot_trim(h->depot, 2, 4);
   }
   while (n) {
     h->owner[held[--n]] = 0;
@@ -106,10 +109,47 @@ static void four_threads_never_share_a_slab(void **state) {
   wr_depot_free(d);
 }
 
+static size_t resident_pages(const struct wr_depot *d) {
+  unsigned char in[16];
+  size_t n = 0;
+  assert_int_equal(mincore(wr_depot_base(d, 0), 64u << 10, in), 0);
+  for (size_t i = 0; i < sizeof in; i++) n += in[i] & 1u;
+  return n;
+}
+
+static void what_is_trimmed_is_not_resident(void **state) {
+  (void)state;
+  struct wr_depot *d;
+  T_OK(wr_depot_new(64u << 10, &d)); /* 16 slabs of one page */
+  for (uint32_t s = 0; s < 16; s++) {
+    uint32_t got = wr_depot_take(d);
+    wr_unpoison(wr_depot_base(d, got), 4096);
+    memset(wr_depot_base(d, got), 1, 4096);
+  }
+  assert_int_equal(resident_pages(d), 16);
+  assert_int_equal(wr_depot_trim(d, 0, 100), 0); /* none is free */
+  for (uint32_t s = 0; s < 16; s++) wr_depot_give(d, s);
+  assert_int_equal(wr_depot_trim(d, 10, 4), 4);
+  assert_int_equal(wr_depot_trim(d, 10, 4), 2);
+  assert_int_equal(wr_depot_trim(d, 10, 4), 0);
+  assert_int_equal(resident_pages(d), 10);
+  bool seen[16] = { false };
+  for (int i = 0; i < 16; i++) { /* warm ones first, and each still once */
+    uint32_t s = wr_depot_take(d);
+    assert_true(s < 16 && !seen[s]);
+    seen[s] = true;
+    assert_int_equal(*wr_depot_base(d, s), i < 10 ? 1 : 0);
+  }
+  assert_int_equal(wr_depot_take(d), UINT32_MAX);
+  for (uint32_t s = 0; s < 16; s++) wr_depot_give(d, s);
+  wr_depot_free(d);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(geometry),
     cmocka_unit_test(each_slab_once),
+    cmocka_unit_test(what_is_trimmed_is_not_resident),
     cmocka_unit_test(four_threads_never_share_a_slab),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
