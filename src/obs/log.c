@@ -191,7 +191,7 @@ static bool report_dropped(struct wr_logger *logger) {
   wr_buf_init(&line, bytes, sizeof bytes);
   struct wr_log_field field = WR_LOG_U64("lines", dropped - logger->reported);
   wr_log_format(&line, logger, WR_LOG_WARN, "log_lines_dropped", &field, 1, 0);
-  /* A line of 4 KiB must fit behind it, so that reports don't take the last room again and again. */
+  /* A line of 4 KiB must fit behind it, or reports would take the last room again and again. */
   if (!make_room(logger, line.len + 1 + WR_LOG_LINE_MAX_BYTES)) return false;
   if (!append(logger, wr_buf_span(&line))) return false;
   logger->reported = dropped;

@@ -1,7 +1,7 @@
 /* record.h: one finished exchange: what the access log prints and the metrics count.
  *
- * Filled by the session when it ends and handed down once; every span is borrowed for the call. No credential
- * and no byte of a body is ever in it. */
+ * Filled by the session when it ends and handed down once; every span is borrowed for the call. No
+ * credential and no byte of a body is ever in it. */
 #ifndef WR_OBS_RECORD_H
 #define WR_OBS_RECORD_H
 
@@ -33,13 +33,14 @@ struct wr_record {
   uint64_t bytes_in;       /* of the request's body */
   uint64_t bytes_out;      /* of the answer's body, without framing */
   uint64_t copied_bytes;   /* on the data path of this exchange */
-  int64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens; /* as the provider says; -1: not reported */
+  /* As the provider says; -1: not reported. */
+  int64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
   struct wr_span client;   /* address */
   struct wr_span method, path;
   struct wr_span route, key, model, upstream, peer;
   struct wr_span outcome;  /* static */
-  struct wr_span operation;/* OpenTelemetry gen_ai.operation.name: chat, text_completion, embeddings, "" */
-  struct wr_span provider; /* OpenTelemetry gen_ai.provider.name: openai, anthropic, … or "" */
+  struct wr_span operation;/* gen_ai.operation.name: chat, text_completion, embeddings, "" */
+  struct wr_span provider; /* gen_ai.provider.name: openai, anthropic, … or "" */
   struct wr_span why;      /* detail of err, for operators; may be empty */
 };
 

@@ -69,7 +69,8 @@ void wr_admin_reply(struct wr_admin_conn *c, unsigned status, const char *type);
 /* {"error":{"code":"...","message":"..."}} */
 void wr_admin_reply_error(struct wr_admin_conn *c, unsigned status, const char *code,
                           struct wr_span message);
-/* Sends what it can. WR_OK: all has left; WR_E_AGAIN: the rest later; else the connection is lost. */
+/* Sends what it can. WR_OK: all has left; WR_E_AGAIN: the rest later; else the connection is
+ * lost. */
 WR_MUST_USE enum wr_err wr_admin_send(struct wr_admin_conn *c);
 
 #endif

@@ -108,7 +108,8 @@ static void logfmt_event(void **state) {
   place_close(&p);
   slurp(path);
   assert_memory_equal(text, "ts=20", 5);
-  assert_non_null(strstr(text, "Z level=warn event=peer_down worker=2 peer=\"a b\\\"c\\n\" failures=3 "
+  assert_non_null(strstr(text, "Z level=warn event=peer_down worker=2 peer=\"a b\\\"c\\n\" "
+                               "failures=3 "
                                "delta=-5 last=true host=10.0.0.1:80\n"));
   assert_non_null(strstr(text, " level=debug event=seen worker=2 empty=\"\"\n"));
 }

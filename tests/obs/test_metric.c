@@ -40,10 +40,14 @@ static size_t times(const char *needle) {
   return n;
 }
 
-#define ASSERT_LINE(text)                                             \
-  do {                                                                \
-    if (times("\n" text "\n") != 1) fail_msg("%zu times: %s\n%s", times("\n" text "\n"), text, page); \
-  } while (0)
+static void assert_line(const char *line) {
+  size_t n = times(line);
+  if (n != 1) fail_msg("%zu times: %s\n%s", n, line, page);
+}
+#define ASSERT_LINE(text) assert_line("\n" text "\n")
+
+#define DURATION "gen_ai_client_operation_duration_seconds"
+#define USAGE "gen_ai_client_token_usage"
 
 static struct wr_record good(void) {
   struct wr_record r = { .kind = WR_RECORD_REQUEST, .streamed = true, .status = 200,
@@ -68,23 +72,26 @@ static void counts_a_request(void **state) {
   wr_metrics_observe(m, &r);
   wr_metrics_add(m, WR_METRIC_HOOK_ERRORS, 3);
   print(&m, 1);
-  ASSERT_LINE("weir_requests_total{route=\"chat\",upstream=\"up\",status=\"2xx\",outcome=\"complete\"} 2");
+  ASSERT_LINE("weir_requests_total{route=\"chat\",upstream=\"up\",status=\"2xx\","
+              "outcome=\"complete\"} 2");
   ASSERT_LINE("weir_request_events_total{route=\"chat\",upstream=\"up\"} 24");
   ASSERT_LINE("weir_response_body_bytes_total{route=\"chat\",upstream=\"up\"} 1800");
   ASSERT_LINE("weir_tokens_total{upstream=\"up\",model=\"m1\",type=\"cached\"} 8");
   ASSERT_LINE("weir_tokens_total{upstream=\"up\",model=\"m1\",type=\"reasoning\"} 0");
   ASSERT_LINE("weir_hook_errors_total 3");
-#define WHO "gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\",gen_ai_request_model=\"m1\""
-  ASSERT_LINE("gen_ai_client_operation_duration_seconds_bucket{" WHO ",error_type=\"\",le=\"1.28\"} 0");
-  ASSERT_LINE("gen_ai_client_operation_duration_seconds_bucket{" WHO ",error_type=\"\",le=\"2.56\"} 2");
-  ASSERT_LINE("gen_ai_client_operation_duration_seconds_bucket{" WHO ",error_type=\"\",le=\"+Inf\"} 2");
-  ASSERT_LINE("gen_ai_client_operation_duration_seconds_sum{" WHO ",error_type=\"\"} 3");
-  ASSERT_LINE("gen_ai_client_operation_duration_seconds_count{" WHO ",error_type=\"\"} 2");
+#define WHO                                                              \
+  "gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\","         \
+  "gen_ai_request_model=\"m1\""
+  ASSERT_LINE(DURATION "_bucket{" WHO ",error_type=\"\",le=\"1.28\"} 0");
+  ASSERT_LINE(DURATION "_bucket{" WHO ",error_type=\"\",le=\"2.56\"} 2");
+  ASSERT_LINE(DURATION "_bucket{" WHO ",error_type=\"\",le=\"+Inf\"} 2");
+  ASSERT_LINE(DURATION "_sum{" WHO ",error_type=\"\"} 3");
+  ASSERT_LINE(DURATION "_count{" WHO ",error_type=\"\"} 2");
   ASSERT_LINE("gen_ai_server_time_to_first_token_seconds_bucket{" WHO ",le=\"0.04\"} 2");
   ASSERT_LINE("gen_ai_server_time_to_first_token_seconds_bucket{" WHO ",le=\"0.02\"} 0");
-  ASSERT_LINE("gen_ai_client_token_usage_bucket{" WHO ",gen_ai_token_type=\"output\",le=\"67108864\"} 2");
-  ASSERT_LINE("gen_ai_client_token_usage_bucket{" WHO ",gen_ai_token_type=\"output\",le=\"256\"} 0");
-  ASSERT_LINE("gen_ai_client_token_usage_sum{" WHO ",gen_ai_token_type=\"input\"} 20");
+  ASSERT_LINE(USAGE "_bucket{" WHO ",gen_ai_token_type=\"output\",le=\"67108864\"} 2");
+  ASSERT_LINE(USAGE "_bucket{" WHO ",gen_ai_token_type=\"output\",le=\"256\"} 0");
+  ASSERT_LINE(USAGE "_sum{" WHO ",gen_ai_token_type=\"input\"} 20");
   assert_int_equal(times("other"), 0 + 1); /* in a HELP only */
   assert_int_equal(times("# TYPE weir_requests_total counter\n"), 1);
   assert_int_equal(times("# TYPE gen_ai_client_token_usage histogram\n"), 1);
@@ -105,7 +112,7 @@ static void sums_shards(void **state) {
   print(m, 3);
   ASSERT_LINE("weir_attempts_total{route=\"chat\",upstream=\"up\"} 2");
   ASSERT_LINE("weir_attempts_total{route=\"late\",upstream=\"up\"} 2");
-  ASSERT_LINE("gen_ai_client_operation_duration_seconds_count{" WHO ",error_type=\"\"} 4");
+  ASSERT_LINE(DURATION "_count{" WHO ",error_type=\"\"} 4");
   for (int i = 0; i < 3; i++) wr_metrics_free(m[i]);
 }
 
@@ -134,7 +141,7 @@ static void counts_failures(void **state) {
   ASSERT_LINE("weir_errors_total{error=\"no_route\"} 1");
   ASSERT_LINE("weir_errors_total{error=\"tls\"} 1");
   ASSERT_LINE("weir_connections_unused_total 1");
-  ASSERT_LINE("gen_ai_client_operation_duration_seconds_count{" WHO ",error_type=\"idle_timeout\"} 1");
+  ASSERT_LINE(DURATION "_count{" WHO ",error_type=\"idle_timeout\"} 1");
   ASSERT_LINE("gen_ai_server_request_duration_seconds_count{" WHO ",error_type=\"429\"} 1");
   assert_int_equal(times("gen_ai_server_time_to_first_token_seconds_count"), 0);
   wr_metrics_free(m);
@@ -248,7 +255,7 @@ static void reads_while_written(void **state) {
   for (int i = 0; i < 20; i++) print(m, 2);
   for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
   print(m, 2);
-  ASSERT_LINE("gen_ai_client_operation_duration_seconds_count{" WHO ",error_type=\"\"} 40000");
+  ASSERT_LINE(DURATION "_count{" WHO ",error_type=\"\"} 40000");
   for (int i = 0; i < 2; i++) wr_metrics_free(m[i]);
 }
 

@@ -37,8 +37,9 @@ static struct wr_span make_page(void) {
   wr_buf_init(&out, made, sizeof made);
   wr_buf_put(&out, WR_SPAN(
     "# Metrics\n\n"
-    "What `GET /metrics` of the admin listener prints, in Prometheus's text format. This page is made\n"
-    "from `src/obs/metric.def` by tests/obs/test_metric_docs.c, which also keeps the two the same.\n\n"
+    "What `GET /metrics` of the admin listener prints, in Prometheus's text format. This page is\n"
+    "made from `src/obs/metric.def` by `tests/obs/test_metric_docs.c`, which keeps the two the\n"
+    "same; with `WEIR_WRITE_DOCS=1` in its environment it writes the page anew.\n\n"
     "Names that begin with `gen_ai_` are OpenTelemetry's generative AI conventions in Prometheus\n"
     "spelling, with the bucket bounds that they recommend. Label sets that come from traffic are\n"
     "bounded: at most 256 a family and worker; what comes later is counted under `other`. A model\n"

@@ -301,7 +301,8 @@ static void bad_requests(void **state) {
 
 static void every_split(void **state) {
   (void)state;
-  static const char request[] = "\r\nGET /healthz HTTP/1.1\r\n" REST "HEAD /healthz HTTP/1.1\r\n" REST;
+  static const char request[] = "\r\nGET /healthz HTTP/1.1\r\n" REST
+                                "HEAD /healthz HTTP/1.1\r\n" REST;
   struct bench b;
   bench_open(&b, "127.0.0.1:0");
   for (size_t at = 1; at + 1 < sizeof request; at++) {

@@ -1,0 +1,73 @@
+/* The whole page: every family of metric.def once, with the values that its owners counted. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "server/metrics.h"
+
+static char page[1 << 20];
+static size_t page_len;
+
+static void to_page(void *ctx, struct wr_span text) {
+  (void)ctx;
+  assert_true(page_len + text.len < sizeof page);
+  memcpy(page + page_len, text.ptr, text.len);
+  page_len += text.len;
+  page[page_len] = '\0';
+}
+
+static size_t times(const char *needle) {
+  size_t n = 0;
+  for (const char *p = page; (p = strstr(p, needle)) != NULL; p += strlen(needle)) n++;
+  return n;
+}
+
+static void whole_page(void **state) {
+  (void)state;
+  static struct wr_relay_stats relay[2];
+  static struct wr_loop_stats loop[2];
+  struct wr_server_shard shards[2] = { { 0 } };
+  struct wr_ledger *ledger;
+  struct wr_prom out;
+  assert_int_equal(wr_ledger_new(1 << 20, NULL, &ledger), WR_OK);
+  wr_ledger_add(ledger, WR_CHARGE_TLS, 777);
+  for (unsigned i = 0; i < 2; i++) {
+    assert_int_equal(wr_metrics_new(&shards[i].metrics), WR_OK);
+    shards[i].relay = &relay[i];
+    shards[i].loop = &loop[i];
+    shards[i].worker = i;
+    atomic_store(&relay[i].events, 100 + i);
+    loop[i].turns = 40 + i;
+    loop[i].copy_bytes[WR_COPY_TLS] = 5;
+  }
+  struct wr_server_gauges gauges = { .ledger = ledger, .started_unix_s = 99, .draining = true };
+  wr_prom_init(&out, to_page, NULL);
+  wr_server_metrics_print(shards, 2, &gauges, &out);
+  wr_prom_flush(&out);
+  for (unsigned m = 0; m < WR_METRICS; m++) {
+    char type[160];
+    snprintf(type, sizeof type, "# TYPE %s ", wr_metric_info((enum wr_metric)m)->name);
+    if (times(type) != 1) fail_msg("%zu times: %s", times(type), type);
+  }
+  static const char *const lines[] = {
+    "\nweir_events_total 201\n", "\nweir_loop_turns_total{worker=\"1\"} 41\n",
+    "\nweir_copied_bytes_total{why=\"tls\"} 10\n", "\nweir_pool_bytes{class=\"tls\"} 777\n",
+    "\nweir_workers 2\n", "\nweir_draining 1\n", "\nweir_start_time_seconds 99\n",
+    "\nweir_log_dropped_lines_total 0\n", "\nweir_heap_live_allocations{tag=\"",
+  };
+  for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+    if (!strstr(page, lines[i])) fail_msg("missing %s", lines[i]);
+  for (unsigned i = 0; i < 2; i++) wr_metrics_free(shards[i].metrics);
+  wr_ledger_sub(ledger, WR_CHARGE_TLS, 777);
+  wr_ledger_free(ledger);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = { cmocka_unit_test(whole_page) };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
