@@ -10,8 +10,8 @@
  * It trusts who can reach the socket, so it guards against browsers: over TCP a request whose Host
  * is neither localhost nor a literal IP address is refused (DNS rebinding needs a name), and one
  * with an Origin is refused everywhere. At most 64 connections; a request must arrive, and its
- * answer be taken, within 10 seconds each; a kept connection may idle as long. Everything happens on
- * the loop's thread. */
+ * answer be taken, within 10 seconds each; a kept connection may idle as long.
+ * Everything happens on the loop's thread. */
 #ifndef WR_SERVER_ADMIN_H
 #define WR_SERVER_ADMIN_H
 
