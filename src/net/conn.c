@@ -290,6 +290,11 @@ void wr_conn_starve(struct wr_conn *conn) {
   wr_loop_start_starved(conn->loop);
 }
 
+bool wr_conn_is_starved(const struct wr_conn *conn) {
+  WR_MAGIC_CHECK(conn, WR_CONN_MAGIC);
+  return wr_list_linked(&conn->starved);
+}
+
 void wr_loop_starved_due(struct wr_timer *timer) {
   struct wr_loop *loop = WR_CONTAINER(timer, struct wr_loop, starved_timer);
   struct wr_list again;

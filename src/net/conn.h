@@ -61,6 +61,9 @@ bool wr_conn_got_eof(const struct wr_conn *conn);
 
 /* Input. */
 size_t wr_conn_input_bytes(const struct wr_conn *conn);
+/* Bytes may have come for which the pool had no room; reading is tried again every few
+ * milliseconds. */
+bool wr_conn_is_starved(const struct wr_conn *conn);
 /* The first piece of input moves to *out. */
 bool wr_conn_take(struct wr_conn *conn, struct wr_view *out);
 /* Puts bytes back in front; the conn owns the view even on error. */

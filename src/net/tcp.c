@@ -99,6 +99,12 @@ static void read_failed(struct wr_conn *conn, int rc) {
   wr_conn_fail(conn, rc == UV_ECONNRESET ? WR_E_RESET : WR_E_IO, uv_strerror(rc));
 }
 
+/* The owner hears of it: whoever has asked for nothing yet can be told to come back later. */
+static void read_starved(struct wr_conn *conn) {
+  wr_conn_starve(conn);
+  wr_conn_tell(conn);
+}
+
 /* After a short read libuv takes a hang-up for an end without asking the socket, and a reset would
  * pass for a clean end. It has no buffer to show for it then; so the socket is asked. */
 static void read_hung_up(struct wr_conn *conn) {
@@ -107,7 +113,7 @@ static void read_hung_up(struct wr_conn *conn) {
   conn->reading = false;
   if (uv_fileno((uv_handle_t *)(void *)&conn->tcp, &fd) != 0) return;
   if (!offer(conn, &room)) {
-    wr_conn_starve(conn);
+    read_starved(conn);
     return;
   }
   ssize_t n = recv(fd, room.ptr, room.len, MSG_DONTWAIT);
@@ -127,7 +133,7 @@ static void read_done(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
   if (n > 0) deliver(conn, (size_t)n);
   else if (n == UV_EOF && buf->base == NULL) read_hung_up(conn);
   else if (n == UV_EOF) read_fin(conn);
-  else if (n == UV_ENOBUFS) wr_conn_starve(conn);
+  else if (n == UV_ENOBUFS) read_starved(conn);
   else if (n < 0) read_failed(conn, (int)n);
 }
 

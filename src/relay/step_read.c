@@ -94,8 +94,11 @@ static void learn_dialect(struct wr_session *s) {
 
 enum wr_step wr_step_read_head(struct wr_session *s) {
   if (!s->rq) {
-    if (wr_conn_input_bytes(s->client) == 0) return WR_STEP_WAIT;
+    bool unheard = wr_conn_input_bytes(s->client) == 0; /* there is no room to read what it wants */
+    if (unheard && (wr_conn_state(s->client) != WR_CONN_OPEN || !wr_conn_is_starved(s->client)))
+      return WR_STEP_WAIT;
     enum wr_err err = begin(s);
+    if (err == WR_OK && unheard) err = WR_E_POOL_FULL;
     if (err != WR_OK) {
       WR_RELAY_COUNT(s->relay, refused, 1);
       learn_dialect(s);
