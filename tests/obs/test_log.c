@@ -208,6 +208,7 @@ static void full_pipe(void **state) {
     else break;
   }
   wr_logger_put_line(p.logger, WR_SPAN("again"));
+  wr_logger_put_line(p.logger, WR_SPAN("and again"));
   place_close(&p);
   ssize_t n;
   while ((n = read(fd, text + len, sizeof text - 1 - len)) > 0) len += (size_t)n;
@@ -218,9 +219,32 @@ static void full_pipe(void **state) {
   snprintf(expected, sizeof expected, "event=log_lines_dropped worker=2 lines=%llu\nagain\n",
            (unsigned long long)dropped);
   assert_int_equal(times(expected), 1);
+  assert_int_equal(times("log_lines_dropped"), 1);
   int next = 0, i;
   for (const char *l = text; sscanf(l, "line=%5d", &i) == 1; l = strchr(l, '\n') + 1)
     assert_int_equal(i, next++);
+}
+
+/* Standard error is often a pipe in blocking mode, and shared, so that can't be changed. */
+static void blocking_pipe(void **state) {
+  (void)state;
+  int ends[2], saved = dup(STDERR_FILENO);
+  struct place p;
+  char line[1000];
+  memset(line, 'b', sizeof line);
+  assert_int_equal(pipe(ends), 0);
+  assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+  place_open(&p, "stderr", WR_LOG_STYLE_JSON);
+  alarm(20); /* would wait for ever */
+  for (int i = 0; i < 1000; i++) wr_logger_put_line(p.logger, wr_span_make(line, sizeof line));
+  alarm(0);
+  uint64_t dropped = wr_logger_dropped(p.logger);
+  place_close(&p);
+  assert_true(dup2(saved, STDERR_FILENO) >= 0);
+  close(saved);
+  close(ends[0]);
+  close(ends[1]);
+  assert_true(dropped > 500 && dropped < 1000);
 }
 
 struct writer {
@@ -280,7 +304,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     TEST(json_event), TEST(logfmt_event), TEST(a_site_is_limited), TEST(huge_fields_are_cut),
     TEST(reopen_after_rotation), TEST(bad_targets), TEST(full_pipe), TEST(lines_do_not_mix),
-    TEST(no_space),
+    TEST(no_space), TEST(blocking_pipe),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,6 +112,7 @@ static void sums_shards(void **state) {
   print(m, 3);
   ASSERT_LINE("weir_attempts_total{route=\"chat\",upstream=\"up\"} 2");
   ASSERT_LINE("weir_attempts_total{route=\"late\",upstream=\"up\"} 2");
+  assert_int_equal(times("weir_attempts_total{"), 2);
   ASSERT_LINE(DURATION "_count{" WHO ",error_type=\"\"} 4");
   for (int i = 0; i < 3; i++) wr_metrics_free(m[i]);
 }
