@@ -129,9 +129,10 @@ static int exponent(const char *p, const char *end) {
 }
 
 enum wr_err wr_json_u64(struct wr_span number, uint64_t *out) {
+  if (number.len == 0) return WR_E_TEXT_SYNTAX;
   const char *p = number.ptr;
   const char *end = p + number.len;
-  if (number.len == 0 || wr_json_lex_number(p, end) != end) return WR_E_TEXT_SYNTAX;
+  if (wr_json_lex_number(p, end) != end) return WR_E_TEXT_SYNTAX;
   bool neg = *p == '-';
   if (neg) p++;
   const char *e = p;
