@@ -134,14 +134,15 @@ static void request_splits(void **state) {
   r.routes[0].output_tokens = 5;
   rig_open(&r);
   answer_with(&r, whole_answer());
-  size_t len = strlen(ASK_CLOSE);
+  static const char ask_text[] = ASK_CLOSE;
+  size_t len = strlen(ask_text);
   for (size_t i = 1; i < len; i++) {
     unsigned before = r.records;
     assert_true(rig_dial(&r));
     rig_write(r.client, ASK_CLOSE, i);
     TURN_UNTIL(&r.w, wr_conn_state(r.client) == WR_CONN_OPEN && wr_conn_unsent_bytes(r.client) == 0 &&
                        wr_relay_stats(r.relay)->active == 1);
-    rig_write(r.client, ASK_CLOSE + i, len - i);
+    rig_write(r.client, &ask_text[i], len - i);
     TURN_UNTIL(&r.w, r.records > before && r.client_end);
     assert_true(rig_dechunk(r.got, body, sizeof body, NULL));
     assert_string_equal(body, WHOLE);
