@@ -53,6 +53,10 @@ static void let_go(struct wr_conn *conn, bool reset) {
   if (conn->tls) wr_tls_stop(conn->tls);
   conn->owner = NULL;
   conn->loop->stats.closed++;
+  if (!conn->dialed) {
+    WR_CHECK(conn->loop->accepted_open > 0);
+    conn->loop->accepted_open--;
+  }
   wr_tcp_close(conn, reset);
 }
 
@@ -88,6 +92,7 @@ enum wr_err wr_conn_accept(struct wr_loop *loop, int fd, const struct sockaddr *
     return err;
   }
   loop->stats.accepted++;
+  loop->accepted_open++;
   set_peer(conn, peer, peer_bytes);
   err = wr_tcp_open(conn, fd);
   if (err) {

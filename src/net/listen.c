@@ -108,6 +108,11 @@ static void pause_accepting(struct wr_listen *listen) {
 
 /* True when another may wait. */
 static bool accept_one(struct wr_listen *listen) {
+  const struct wr_loop *loop = listen->loop;
+  if (loop->accepted_most && loop->accepted_open >= loop->accepted_most) {
+    pause_accepting(listen);
+    return false;
+  }
   union {
     struct sockaddr any;
     struct sockaddr_storage room;

@@ -188,6 +188,11 @@ void wr_loop_wake(struct wr_loop *loop) {
   uv_async_send(&loop->async);
 }
 
+void wr_loop_limit_accepted(struct wr_loop *loop, uint32_t most) {
+  WR_MAGIC_CHECK(loop, WR_LOOP_MAGIC);
+  loop->accepted_most = most;
+}
+
 /* ---- what a loop knows */
 
 uint64_t wr_loop_now_us(struct wr_loop *loop) {

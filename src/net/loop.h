@@ -79,6 +79,10 @@ struct wr_loop_stats {
   uint64_t accepted, dialed, closed; /* connections */
   uint64_t accept_errors;          /* EMFILE and friends */
 };
+/* At most so many accepted connections at a time; more wait in the kernel's queue, so that those
+ * that were accepted find a descriptor for their upstream. 0, at first: as many as come. */
+void wr_loop_limit_accepted(struct wr_loop *loop, uint32_t most);
+
 /* Mutable: the owners of each cost add to it. */
 struct wr_loop_stats *wr_loop_stats(struct wr_loop *loop);
 

@@ -52,6 +52,8 @@ struct wr_loop {
   struct wr_timer starved_timer;
   struct wr_conn_req *free_reqs; /* owned: chain of request structs to use again */
   unsigned free_req_count;
+  uint32_t accepted_open;
+  uint32_t accepted_most;        /* 0: no limit */
   uint64_t handshake_turn; /* the turn that handshake_count is of */
   unsigned handshake_count;
   struct wr_addr peer; /* what wr_conn_peer returned last */

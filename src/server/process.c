@@ -93,6 +93,20 @@ static void raise_limits(void) {
   (void)setrlimit(RLIMIT_NOFILE, &r);
 }
 
+/* Descriptors that a process and each of its threads hold whatever comes. */
+#define OWN_FDS 16u
+#define OWN_FDS_A_WORKER 8u
+
+/* How many clients one of n workers can serve: each needs a second descriptor, towards its upstream. */
+static uint32_t clients_a_worker(uint32_t n) {
+  struct rlimit r;
+  if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == RLIM_INFINITY) return 0;
+  uint64_t own = OWN_FDS + (uint64_t)n * OWN_FDS_A_WORKER;
+  uint64_t most = r.rlim_cur > own ? (r.rlim_cur - own) / 2 / n : 0;
+  if (most > UINT32_MAX) return 0;
+  return most > 0 ? (uint32_t)most : 1;
+}
+
 static uint32_t workers_wanted(const struct wr_process *p) {
   uint32_t n = p->o.workers ? p->o.workers : p->conf->server.workers;
   if (n == 0) {
@@ -190,7 +204,7 @@ static enum wr_err workers_make(struct wr_process *p, char *why, size_t why_byte
     .depot = p->depot, .ledger = p->ledger, .shared = &p->shared, .log = p->log, .conf = p->conf,
     .file = p->o.file, .source = wr_span_make(p->source, p->source_len), .listens = p->listens,
     .inherited = p->inherited, .mocks = wr_mocks_addrs(p->mocks), .drained = worker_drained,
-    .seen = worker_seen, .ctx = p,
+    .seen = worker_seen, .ctx = p, .most_clients = clients_a_worker(n),
   };
   enum wr_err err = WR_OK;
   for (uint32_t i = 0; err == WR_OK && i < n; i++) {

@@ -163,6 +163,7 @@ static enum wr_err parts_make(struct wr_worker *w, char *why, size_t why_bytes) 
   enum wr_err err = wr_slabs_new(w->o.depot, w->o.ledger, &w->slabs);
   if (err == WR_OK) err = wr_loop_new(w->slabs, &w->loop);
   if (err != WR_OK) return err;
+  wr_loop_limit_accepted(w->loop, w->o.most_clients);
   wr_mailbox_init(&w->mailbox, w->loop);
   wr_timer_init(&w->tick, tick_fire);
   wr_task_init(&w->log_task, log_flush);

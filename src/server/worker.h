@@ -23,6 +23,7 @@ struct wr_engine;
 
 struct wr_worker_options {
   uint32_t index;
+  uint32_t most_clients;          /* connections at a time; more wait in the kernel's queue */
   struct wr_depot *depot;         /* borrowed: the process's, like all below */
   struct wr_ledger *ledger;       /* borrowed: the process's */
   struct wr_relay_shared *shared; /* borrowed: the process's */
