@@ -99,7 +99,13 @@ bool wr_dialect_has_terminator(enum wr_dialect dialect) { return dialect != WR_D
 
 static void take_number(struct wr_span doc, const struct wr_json_value *v, int64_t *out) {
   uint64_t n;
-  if (v->type == WR_JSON_NUMBER && wr_json_u64(wr_json_raw(doc, v), &n) == WR_OK && n <= INT64_MAX)
+  if (v->type != WR_JSON_NUMBER) return;
+  const char *digit = doc.ptr + v->raw.off;
+  if (v->raw.len == 1) { /* nearly every index */
+    *out = *digit - '0';
+    return;
+  }
+  if ( wr_json_u64(wr_json_raw(doc, v), &n) == WR_OK && n <= INT64_MAX)
     *out = (int64_t)n;
 }
 

@@ -32,7 +32,7 @@ enum wr_err wr_session_commit(struct wr_session *s) {
 static enum wr_err chunk_open(struct wr_session *s) {
   size_t n = 0, bytes = 0;
   const struct wr_frame *f;
-  while (n < FRAMES_A_CHUNK && bytes < WINDOW_BYTES && (f = wr_reader_peek(&s->reader, n)) != NULL) {
+  while (n < FRAMES_A_CHUNK && bytes < WINDOW_BYTES && (f = wr_reader_peek(&s->reader, n)) != NULL && !f->framing) {
     bytes += f->view.len;
     n++;
   }
@@ -44,8 +44,28 @@ static enum wr_err chunk_open(struct wr_session *s) {
   return err;
 }
 
+/* Frames that have their own framing leave as they are; those that touch in memory become one piece. */
+static enum wr_err put_framed(struct wr_session *s) {
+  size_t done = 0;
+  enum wr_err err = WR_OK;
+  const struct wr_frame *f;
+  while (done < FRAMES_A_CHUNK && (f = wr_reader_peek(&s->reader, done)) != NULL && f->framing) {
+    WR_DCHECK(s->chunked && f->view.len > f->framing);
+    struct wr_view v = wr_view_keep(&f->view);
+    uint32_t len = v.len - f->framing;
+    err = wr_conn_write(s->client, &v);
+    if (err != WR_OK) break;
+    s->out_bytes += len;
+    done++;
+  }
+  if (done) wr_reader_next(&s->reader, done);
+  return err;
+}
+
 /* The frames of one chunk. When memory ends in the middle of it, the next call goes on there. */
 static enum wr_err put_frames(struct wr_session *s) {
+  const struct wr_frame *first = wr_reader_peek(&s->reader, 0);
+  if (!s->chunk_left && first && first->framing) return put_framed(s);
   uint32_t crlf = s->chunked ? 2 : 0;
   size_t done = 0;
   enum wr_err err = s->chunk_left ? WR_OK : chunk_open(s);

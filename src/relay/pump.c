@@ -5,12 +5,14 @@
 #include "base/check.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
+#include "wire/http1_write.h"
 
 /* One event (or line) in whatever pieces it came; `parts` is empty when `whole` is all of it. */
 struct cut {
   struct wr_view whole;      /* owned until given to the log */
   struct wr_span raw;        /* all its bytes in one piece */
   struct wr_sse_event sse;
+  uint8_t lead;              /* bytes of the chunk's head before whole, if it is one whole chunk; 0: it isn't */
 };
 
 /* Pieces of an unfinished event: beyond so many, small ones are copied together. */
@@ -52,6 +54,11 @@ static enum wr_err join(struct wr_session *s, struct cut *c) {
 
 static enum wr_err append_event(struct wr_session *s, struct cut *c, uint8_t kind) {
   WR_RELAY_COUNT(s->relay, event_bytes, c->raw.len);
+  if (c->whole.len && c->lead) { /* with its framing: one piece for the client's socket */
+    c->whole.ptr -= c->lead;
+    c->whole.len += c->lead + 2u;
+    return wr_stream_append_framed(&s->stream, &c->whole, kind, (uint8_t)(c->lead + 2u));
+  }
   if (c->whole.len) return append(s, &c->whole, kind);
   enum wr_err err = WR_OK;
   struct wr_view v;
@@ -229,6 +236,8 @@ static enum wr_err cut_next(struct wr_session *s, struct cut *c) {
   enum wr_err err = s->mode == WR_MODE_EVENTS ? wr_sse_next(&at->cut.sse, in, &used, &c->sse)
                                               : next_line(s, in, &used, &c->sse);
   if (err != WR_OK && err != WR_E_AGAIN) return err;
+  uint8_t lead = used == at->data.len ? at->lead : 0;
+  at->lead = 0;
   struct wr_view piece = data_take(at, used);
   if (err == WR_E_AGAIN || at->part.count) {
     enum wr_err pushed = wr_viewq_push(&at->part, wr_session_slabs(s), &piece);
@@ -236,6 +245,7 @@ static enum wr_err cut_next(struct wr_session *s, struct cut *c) {
   }
   c->whole = piece;
   c->raw = wr_view_span(&piece);
+  c->lead = lead;
   return WR_OK;
 }
 
@@ -257,6 +267,14 @@ static enum wr_err take_data(struct wr_session *s) {
   return err == WR_E_AGAIN ? WR_OK : err;
 }
 
+/* Is this all of a chunk, framed as weir itself would frame it towards this client? Then the length of its head. */
+static uint8_t lead_of(const struct wr_session *s, size_t off, size_t len, size_t used) {
+  char head[WR_HTTP1_CHUNK_HEAD_BYTES];
+  if (!s->chunked || s->mode != WR_MODE_EVENTS || used != off + len + 2) return 0;
+  size_t n = wr_http1_chunk_head(head, len);
+  return n == off && memcmp(head, s->at->in.ptr, n) == 0 ? (uint8_t)n : 0;
+}
+
 /* Decodes as much of the input as is one piece of the body. */
 static enum wr_err decode(struct wr_session *s) {
   struct wr_attempt *at = s->at;
@@ -267,6 +285,7 @@ static enum wr_err decode(struct wr_session *s) {
   WR_DCHECK(at->data.len == 0 && (used > 0 || err == WR_E_END));
   if (data.len) {
     size_t off = (size_t)(data.ptr - at->in.ptr);
+    at->lead = lead_of(s, off, data.len, used);
     if (used == at->in.len) { /* the reference goes along */
       at->data = wr_view_move(&at->in);
       wr_view_advance(&at->data, off);
@@ -276,7 +295,7 @@ static enum wr_err decode(struct wr_session *s) {
       at->data = wr_view_sub(&at->in, off, data.len);
     }
   }
-  wr_view_advance(&at->in, used);
+  if (used) wr_view_advance(&at->in, used);
   if (err == WR_E_END) {
     at->body_ended = true;
     if (at->in.len) at->keep_alive = false; /* more than was asked for */

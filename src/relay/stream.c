@@ -80,6 +80,11 @@ enum wr_err wr_stream_reserve(struct wr_stream *s, size_t n) {
 }
 
 enum wr_err wr_stream_append(struct wr_stream *s, struct wr_view *take_view, uint8_t kind) {
+  return wr_stream_append_framed(s, take_view, kind, 0);
+}
+
+enum wr_err wr_stream_append_framed(struct wr_stream *s, struct wr_view *take_view, uint8_t kind,
+                                    uint8_t framing) {
   WR_MAGIC_CHECK(s, WR_STREAM_MAGIC);
   if (take_view->len == 0) {
     wr_view_drop(take_view);
@@ -97,7 +102,7 @@ enum wr_err wr_stream_append(struct wr_stream *s, struct wr_view *take_view, uin
   struct wr_frame *f = frame_at(s, s->count - 1);
   f->view = wr_view_move(take_view);
   f->kind = kind;
-  f->flags = 0;
+  f->framing = framing;
   return WR_OK;
 }
 

@@ -20,7 +20,7 @@
 struct wr_frame {
   struct wr_view view; /* one reference */
   uint8_t kind;        /* enum wr_event_kind */
-  uint8_t flags;
+  uint8_t framing;     /* bytes of view that are a chunk's head and line end, as the upstream wrote them; 0: none */
 };
 
 struct wr_stream {
@@ -46,6 +46,9 @@ void wr_stream_init(struct wr_stream *stream, struct wr_slabs *slabs);
 void wr_stream_fini(struct wr_stream *stream);
 /* The stream owns the view even on an error (POOL_FULL). Empty views are dropped. */
 WR_MUST_USE enum wr_err wr_stream_append(struct wr_stream *stream, struct wr_view *take_view, uint8_t kind);
+/* The same for a view that is one whole chunk as the upstream wrote it, with `framing` bytes of head and line end. */
+WR_MUST_USE enum wr_err wr_stream_append_framed(struct wr_stream *stream, struct wr_view *take_view, uint8_t kind,
+                                                uint8_t framing);
 /* Makes sure that n more frames find a place: the next n appends can't fail. POOL_FULL: not now, or never when n is
  * above wr_stream_max. */
 WR_MUST_USE enum wr_err wr_stream_reserve(struct wr_stream *stream, size_t n);
