@@ -6,7 +6,7 @@
 #include "mem/poison.h"
 #include "mem/slab_priv.h"
 
-#define TRIM_KEEP 8u  /* free slabs that stay resident */
+#define TRIM_KEEP 4u  /* free slabs that stay resident */
 #define TRIM_MOST 32u /* slabs a call */
 #define BATCH_MAX_BYTES (16u << 10)
 #define SPARES_PER_CLASS 1u
