@@ -8,6 +8,8 @@
 #include "relay/relay_priv.h"
 
 #define NEVER UINT32_MAX
+/* Handshake and first byte of a TLS connection, together. */
+#define FIRST_TLS_MS 10000u
 #define POOL_AGAIN_MS 10u
 
 static void timer_fire(struct wr_timer *timer) {
@@ -59,7 +61,10 @@ enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_index, struct
   fields_reset(s);
   wr_list_init(&s->link);
   wr_list_push_back(&relay->sessions, &s->link);
-  wr_session_due_step(s, relay->gen->conf->server.client_idle_ms, WR_E_HEAD_TIMEOUT);
+  uint32_t first_ms = relay->gen->conf->server.client_idle_ms;
+  if (wr_conn_is_tls(take_conn) && (!first_ms || first_ms > FIRST_TLS_MS)) first_ms = FIRST_TLS_MS;
+  wr_session_due_step(s, first_ms, WR_E_HEAD_TIMEOUT);
+  s->started_us = wr_loop_now_us(relay->loop);
   wr_conn_set_owner(take_conn, &s->task);
   wr_session_mark(s);
   return WR_OK;
@@ -99,6 +104,7 @@ void wr_session_free(struct wr_session *s) {
     (void)wr_step_finish(s);
     s->running = false;
   }
+  if (!s->served) wr_session_record_unused(s);
   request_parts_free(s);
   wr_reader_fini(&s->reader);
   wr_stream_fini(&s->stream);

@@ -79,6 +79,7 @@ struct wr_session {
   bool paused : 1;            /* the upstream read is stopped */
   bool active : 1;            /* counted as a running request */
   bool stopping : 1;          /* a policy has ended the stream */
+  bool served : 1;            /* a request has begun on this connection */
   bool keyed : 1;             /* counted for its key */
   bool hooked : 1;            /* some hook ran: `end` must */
   bool abortive : 1;          /* the client's connection ends with a reset */
@@ -137,6 +138,9 @@ struct wr_span wr_session_model(const struct wr_session *s);
 /* Keeps path, model and a detail for the record; any may be empty. */
 void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span model, struct wr_span why);
 void wr_session_mark(struct wr_session *s);
+
+/* step_end.c: the line of a connection on which nothing was asked. */
+void wr_session_record_unused(struct wr_session *s);
 
 /* session_fsm.c */
 void wr_session_run(struct wr_task *task);

@@ -91,6 +91,28 @@ static void record(struct wr_session *s) {
   if (s->relay->record) s->relay->record(s->relay->record_ctx, &r);
 }
 
+void wr_session_record_unused(struct wr_session *s) {
+  char addr[128];
+  enum wr_err err = wr_conn_err(s->client);
+  struct wr_record r = {
+    .kind = WR_RECORD_CONNECTION,
+    .err = err,
+    .started_unix_us = unix_us(),
+    .duration_us = wr_loop_now_us(s->relay->loop) - s->started_us,
+    .first_byte_us = -1,
+    .first_token_us = -1,
+    .input_tokens = -1,
+    .output_tokens = -1,
+    .cached_tokens = -1,
+    .reasoning_tokens = -1,
+    .client = wr_span_str(wr_addr_format(wr_conn_peer(s->client), addr, sizeof addr)),
+    .outcome = WR_SPAN("unused"),
+    .why = wr_span_str(err != WR_OK ? wr_conn_why(s->client) : ""),
+  };
+  r.started_unix_us -= r.duration_us;
+  if (s->relay->record) s->relay->record(s->relay->record_ctx, &r);
+}
+
 /* Counts and tells of a request that is over. */
 static void conclude(struct wr_session *s) {
   if (s->outcome == WR_OUTCOME_NONE && s->status >= 400) { /* passed on whole, but no success */

@@ -46,7 +46,7 @@ static enum wr_err begin(struct wr_session *s) {
   s->gen = wr_relay_gen_ref(relay->gen);
   s->id = atomic_fetch_add_explicit(&relay->shared->next_id, 1, memory_order_relaxed) + 1;
   s->started_us = wr_loop_now_us(relay->loop);
-  s->active = true;
+  s->active = s->served = true;
   WR_RELAY_COUNT(relay, active, 1);
   WR_RELAY_COUNT(relay, requests, 1);
   uint32_t running = atomic_fetch_add_explicit(&relay->shared->requests, 1, memory_order_relaxed);
