@@ -49,6 +49,9 @@ struct wr_worker {
   struct wr_letter drain_letter, stop_letter;
   bool drain_posted, stop_posted;
   struct wr_rand rand;
+  struct {
+    uint64_t handshakes, resumed, failures;
+  } seen; /* counted already */
 };
 
 static uint64_t core_mono(void *ctx) { return wr_loop_now_us(((struct wr_worker *)ctx)->loop); }
@@ -76,9 +79,32 @@ static void log_flush(struct wr_task *task) {
   wr_logger_flush(WR_CONTAINER(task, struct wr_worker, log_task)->logger);
 }
 
+/* What others count for themselves, as additions to the metrics. */
+static void counts_take(struct wr_worker *w) {
+  unsigned long handshakes = 0, resumed = 0, h = 0, r = 0;
+  wr_upstreams_tls_counts(w->upstreams, &handshakes, &resumed);
+  for (size_t i = 0; i < w->port_count; i++) {
+    if (!w->ports[i].tls) continue;
+    wr_tls_ctx_counts(w->ports[i].tls, &h, &r);
+    handshakes += h;
+    resumed += r;
+  }
+  uint64_t failures = 0;
+  struct wr_hook_stats st;
+  for (size_t i = 0; w->engine && wr_engine_stats(w->engine, i, &st); i++)
+    for (unsigned k = 0; k < WR_FAILS; k++) failures += st.fails[k];
+  wr_metrics_add(w->metrics, WR_METRIC_TLS_HANDSHAKES, handshakes - w->seen.handshakes);
+  wr_metrics_add(w->metrics, WR_METRIC_TLS_RESUMED, resumed - w->seen.resumed);
+  wr_metrics_add(w->metrics, WR_METRIC_HOOK_ERRORS, failures - w->seen.failures);
+  w->seen.handshakes = handshakes;
+  w->seen.resumed = resumed;
+  w->seen.failures = failures;
+}
+
 static void tick_fire(struct wr_timer *timer) {
   struct wr_worker *w = WR_CONTAINER(timer, struct wr_worker, tick);
   wr_slabs_tick(w->slabs);
+  counts_take(w);
   wr_slabs_trim(w->slabs);
   if (w->engine) (void)wr_engine_idle(w->engine);
   wr_logger_flush(w->logger);

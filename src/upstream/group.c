@@ -153,6 +153,17 @@ const struct wr_peer *wr_upstreams_peer(const struct wr_upstreams *set, size_t i
   return &set->peers[i];
 }
 
+void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *handshakes, unsigned long *resumed) {
+  *handshakes = *resumed = 0;
+  for (size_t u = 0; u < set->conf->upstream_count; u++) {
+    if (!set->tls[u]) continue;
+    unsigned long h = 0, r = 0;
+    wr_tls_ctx_counts(set->tls[u], &h, &r);
+    *handshakes += h;
+    *resumed += r;
+  }
+}
+
 void wr_upstreams_clear_shelves(struct wr_upstreams *set) {
   for (size_t i = 0; i < set->peer_count; i++) wr_shelf_clear(&set->peers[i].shelf);
 }

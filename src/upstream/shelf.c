@@ -89,6 +89,7 @@ void wr_shelf_put(struct wr_shelf *shelf, struct wr_conn *take_conn) {
   wr_list_push_front(&shelf->items, &it->link);
   shelf->count++;
   wr_conn_set_owner(take_conn, &it->task);
+  wr_conn_set_credit(take_conn, WR_CONN_CREDIT_BYTES);
   wr_conn_resume(take_conn);
   if (!wr_timer_is_set(&shelf->timer)) timer_arm(shelf);
 }
