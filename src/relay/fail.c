@@ -56,6 +56,8 @@ static enum wr_outcome outcome_of(enum wr_err err) {
     case WR_E_FIRST_TOKEN_TIMEOUT:
     case WR_E_TOTAL_TIMEOUT: return WR_OUTCOME_STALLED;
     case WR_E_TRUNCATED: return WR_OUTCOME_TRUNCATED;
+    case WR_E_POLICY_ERROR:
+    case WR_E_POLICY_LIMIT: return WR_OUTCOME_STOPPED;
     default: break;
   }
   return wr_err_retry(err) == WR_RETRY_NONE && err != WR_E_NO_PEER ? WR_OUTCOME_REFUSED
@@ -271,7 +273,8 @@ void wr_session_stop(struct wr_session *s, struct wr_span reason) {
   wr_buf_put(&idbuf, WR_SPAN("weir-"));
   wr_buf_hex(&idbuf, s->id, 8);
   struct wr_reply_ending ending = {
-    .id = wr_buf_span(&idbuf),
+    .id = s->answer_id ? wr_span_str(s->answer_id) : wr_buf_span(&idbuf),
+    .created = s->answer_created,
     .model = wr_session_model(s),
     .reason = reason,
     .sequence = s->events,

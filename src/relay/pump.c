@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/heap.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "wire/http1_write.h"
@@ -120,6 +121,19 @@ static void note(struct wr_session *s, const struct wr_event *ev) {
   s->hook->usage = (struct wr_usage){ s->usage[0], s->usage[1], s->usage[2], s->usage[3] };
 }
 
+/* A stream that a policy may end must end under its own name: that stands in the first event. */
+static void learn_identity(struct wr_session *s, const struct wr_event *ev) {
+  struct wr_json_value v[3];
+  if (s->answer_id || s->events > 0 || wr_json_scan(&s->relay->identity_prog, ev->data, v) != WR_OK) return;
+  const struct wr_json_value *id = v[0].type == WR_JSON_STRING ? &v[0] : &v[1];
+  if (id->type == WR_JSON_STRING && !id->escaped && id->raw.len <= 256) {
+    struct wr_span text = wr_json_unquote(wr_json_raw(ev->data, id));
+    s->answer_id = wr_heap_strndup(WR_HEAP_RELAY, text.ptr, text.len);
+  }
+  if (v[2].type == WR_JSON_NUMBER && wr_json_u64(wr_json_raw(ev->data, &v[2]), &s->answer_created) != WR_OK)
+    s->answer_created = 0;
+}
+
 /* True when the event passes. */
 static bool ask_policy(struct wr_session *s, const struct wr_event *ev, const struct cut *c) {
   struct wr_verdict v = { .kind = WR_VERDICT_DEFAULT, .max_tokens = -1, .deadline_ms = -1 };
@@ -129,7 +143,12 @@ static bool ask_policy(struct wr_session *s, const struct wr_event *ev, const st
   s->hook->now_us = wr_loop_now_us(s->relay->loop);
   s->hook->sent_bytes = s->out_bytes;
   s->hook->queued_bytes = wr_session_queued(s);
+  learn_identity(s, ev);
   s->gen->hooks->event(s->gen->hooks->ctx, s->hook, ev, &raw, &v);
+  if (v.kind == WR_VERDICT_STOP && wr_span_eq(v.text, WR_SPAN("policy_error"))) {
+    s->policy_failed = true; /* a guard that could not judge: an error, not an end */
+    return false;
+  }
   if (v.kind == WR_VERDICT_STOP) {
     wr_session_stop(s, v.text);
     return false;
@@ -170,6 +189,7 @@ static enum wr_err take_event(struct wr_session *s, struct cut *c) {
   if (s->hook && s->route->hooks & WR_HOOK_EVENT && !ask_policy(s, &ev, c)) {
     WR_RELAY_COUNT(s->relay, dropped_events, 1);
     drop_event(s, c);
+    if (s->policy_failed) return WR_E_POLICY_ERROR;
     if (!s->stopping) note(s, &ev);
     return WR_OK;
   }

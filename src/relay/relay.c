@@ -39,6 +39,8 @@ static void drain_fire(struct wr_timer *timer) {
   close_idle(WR_CONTAINER(timer, struct wr_relay, drain_timer));
 }
 
+static const char *const identity_paths[3] = { "id", "response.id", "created" };
+
 enum wr_err wr_relay_new(const struct wr_relay_options *o, struct wr_relay **out) {
   struct wr_relay *relay = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *relay);
   if (!relay) return WR_E_NOMEM;
@@ -51,6 +53,7 @@ enum wr_err wr_relay_new(const struct wr_relay_options *o, struct wr_relay **out
   wr_timer_init(&relay->drain_timer, drain_fire);
   enum wr_err err = wr_dialects_init(&relay->dialects);
   if (err == WR_OK) err = wr_json_compile(&relay->request_prog, wr_request_paths, WR_RQ_PATHS);
+  if (err == WR_OK) err = wr_json_compile(&relay->identity_prog, identity_paths, 3);
   if (err == WR_OK && !wr_relay_scratch(relay, SCRATCH_BYTES)) err = WR_E_NOMEM;
   if (err != WR_OK) {
     wr_heap_free(WR_HEAP_RELAY, relay);

@@ -22,6 +22,7 @@ struct wr_relay {
   struct wr_relay_stats stats;
   struct wr_dialects dialects;
   struct wr_json_prog request_prog;
+  struct wr_json_prog identity_prog; /* of an answer, from its first event */
   struct wr_json_prog text_prog;  /* of the upstream below */
   const struct wr_conf_upstream *text_prog_of; /* borrowed: a generation's; only compared */
   struct wr_head head;            /* scratch: the head that is being parsed or written from */

@@ -110,7 +110,8 @@ static void ending_chat(struct wr_buf *out, const struct wr_reply_ending *e) {
   if (!e->finished) {
     put_str(out, "data: {\"id\":");
     wr_buf_json_string(out, e->id);
-    put_str(out, ",\"object\":\"chat.completion.chunk\",\"created\":0,\"model\":");
+    put_str(out, ",\"object\":\"chat.completion.chunk\"");
+    wr_buf_printf(out, ",\"created\":%" PRIu64 ",\"model\":", e->created);
     wr_buf_json_string(out, e->model);
     put_str(out, ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":");
     wr_buf_json_string(out, chat_reason(e->reason));

@@ -20,6 +20,7 @@ struct wr_span wr_reply_heartbeat(enum wr_dialect dialect);
 struct wr_reply_ending {
   struct wr_span id, model;
   struct wr_span reason;    /* what the policy said: "length", "content_filter", … */
+  uint64_t created;         /* chat: Unix seconds of the stream */
   uint64_t sequence;        /* Responses: of the next event */
   int64_t open_block;       /* Anthropic: index of the content block that is open, or -1 */
   int64_t output_tokens;    /* -1: not known */

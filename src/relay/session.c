@@ -26,6 +26,7 @@ static void fields_reset(struct wr_session *s) {
   s->err = s->status = s->upstream_status = s->attempts = 0;
   s->head_request = s->http10 = s->committed = s->chunked = s->no_body = false;
   s->source_done = s->clean = s->terminator = s->finish = s->content = false;
+  s->policy_failed = false;
   s->paused = s->active = s->stopping = s->hooked = false;
   s->keep_alive = true;
   s->reused = s->abortive = false;
@@ -79,6 +80,9 @@ static void request_parts_free(struct wr_session *s) {
   wr_heap_free(WR_HEAP_RELAY, s->names);
   s->names = NULL;
   s->path_len = s->model_len = s->why_len = 0;
+  wr_heap_free(WR_HEAP_RELAY, s->answer_id);
+  s->answer_id = NULL;
+  s->answer_created = 0;
   wr_heap_free(WR_HEAP_RELAY, s->hook);
   s->hook = NULL;
   if (s->active) {

@@ -79,6 +79,7 @@ struct wr_session {
   bool paused : 1;            /* the upstream read is stopped */
   bool active : 1;            /* counted as a running request */
   bool stopping : 1;          /* a policy has ended the stream */
+  bool policy_failed : 1;     /* a guard failed on an event */
   bool served : 1;            /* a request has begun on this connection */
   bool keyed : 1;             /* counted for its key */
   bool hooked : 1;            /* some hook ran: `end` must */
@@ -100,6 +101,8 @@ struct wr_session {
   struct wr_relay_gen *gen;   /* ref; NULL between requests */
   const struct wr_conf_route *route; /* borrowed: gen's; NULL before it is known */
   struct wr_hook_stream *hook; /* owned; NULL without hooks */
+  char *answer_id;            /* owned; of the answer, as the upstream says; only kept where a policy may end it */
+  uint64_t answer_created;    /* Unix seconds, as the upstream says; 0: not known */
   char *names;                /* owned: path and model, for the record */
   uint16_t path_len, model_len, why_len; /* in names, in this order */
   uint32_t group;             /* index of conf->groups */
