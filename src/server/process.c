@@ -25,6 +25,12 @@
 /* After the deadline of a drain, what is told to stop gets this long before the thread is asked again. */
 #define SIGNAL_POLL_MS 1000u
 
+/* A worker says once that its last connection is gone. */
+struct drained_letter {
+  struct wr_letter letter;
+  struct wr_process *process; /* borrowed: outlives its letters */
+};
+
 struct wr_process {
   uint32_t magic;
   bool started, draining, stopping, ended;
@@ -46,6 +52,7 @@ struct wr_process {
   struct wr_mocks *mocks;      /* owned */
   struct wr_panel *panel;      /* owned: the admin listener */
   struct wr_worker **workers;  /* owned */
+  struct drained_letter *drained; /* owned: one a worker, made at the start: a drain needs no memory */
   uint32_t worker_count;
   uint32_t drained_count;
   struct wr_timer drain_timer;
@@ -163,29 +170,20 @@ static enum wr_err listens_make(struct wr_process *p, char *why, size_t why_byte
   return err;
 }
 
-/* On a worker's thread. */
-struct drained_letter {
-  struct wr_letter letter;
-  struct wr_process *process; /* borrowed: outlives its letters */
-};
-
 static void all_ended(struct wr_process *p) {
   p->ended = true;
   wr_loop_stop(p->loop);
 }
 
 static void drained_run(struct wr_letter *letter) {
-  struct drained_letter *l = WR_CONTAINER(letter, struct drained_letter, letter);
-  struct wr_process *p = l->process;
-  wr_heap_free(WR_HEAP_SERVER, l);
+  struct wr_process *p = WR_CONTAINER(letter, struct drained_letter, letter)->process;
   if (++p->drained_count == p->worker_count) wr_process_stop(p);
 }
 
+/* On a worker's thread. */
 static void worker_drained(void *ctx, struct wr_worker *worker) {
-  (void)worker;
   struct wr_process *p = ctx;
-  struct drained_letter *l = wr_heap_zalloc(WR_HEAP_SERVER, sizeof *l);
-  if (!l) return; /* the deadline of the drain ends it */
+  struct drained_letter *l = &p->drained[wr_worker_index(worker)];
   l->letter.run = drained_run;
   l->process = p;
   wr_mailbox_post(&p->mailbox, &l->letter);
@@ -199,7 +197,8 @@ static void worker_seen(void *ctx, const struct wr_record *record) {
 static enum wr_err workers_make(struct wr_process *p, char *why, size_t why_bytes) {
   uint32_t n = workers_wanted(p);
   p->workers = wr_heap_zalloc(WR_HEAP_SERVER, n * sizeof(struct wr_worker *));
-  if (!p->workers) return WR_E_NOMEM;
+  p->drained = wr_heap_zalloc(WR_HEAP_SERVER, n * sizeof *p->drained);
+  if (!p->workers || !p->drained) return WR_E_NOMEM;
   struct wr_worker_options wo = {
     .depot = p->depot, .ledger = p->ledger, .shared = &p->shared, .log = p->log, .conf = p->conf,
     .file = p->o.file, .source = wr_span_make(p->source, p->source_len), .listens = p->listens,
@@ -351,6 +350,7 @@ void wr_process_free(struct wr_process *p) {
   for (size_t i = 0; p->bound && i < p->conf->listen_count; i++)
     if (p->bound[i] >= 0) close(p->bound[i]);
   wr_heap_free(WR_HEAP_SERVER, p->workers);
+  wr_heap_free(WR_HEAP_SERVER, p->drained);
   wr_heap_free(WR_HEAP_SERVER, p->listens);
   wr_heap_free(WR_HEAP_SERVER, p->inherited);
   wr_heap_free(WR_HEAP_SERVER, p->bound);
