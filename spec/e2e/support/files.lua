@@ -49,9 +49,8 @@ function M.expected(recording)
   end
   local out = {}
   for _, line in ipairs(recording.lines) do
-    local event = line:match('^{%s*"type"%s*:%s*"([^"]+)"') or line:match('"type"%s*:%s*"([^"]+)"')
     if dialect == "openai-responses" or dialect == "anthropic" then
-      event = require("cjson.safe").decode(line).type
+      local event = require("cjson.safe").decode(line).type
       out[#out + 1] = ("event: %s\ndata: %s\n\n"):format(event, line)
     else
       out[#out + 1] = ("data: %s\n\n"):format(line)

@@ -4,7 +4,6 @@ local socket = require "socket"
 
 local M = {}
 local tasks, open = {}, {}
-local sources = {} -- sockets by the task that waits for them
 
 local DEADLINE_S = tonumber(os.getenv "WEIR_TEST_DEADLINE_S") or 60
 
@@ -12,7 +11,7 @@ M.now = socket.gettime
 
 local function finish()
   for c in pairs(open) do c.raw:close() end
-  open, tasks, sources = {}, {}, {}
+  open, tasks = {}, {}
 end
 
 -- Runs fn beside what runs already. Its errors fail the test; it may be left unfinished when the test's body ends.
