@@ -74,9 +74,9 @@ WR_MUST_USE enum wr_err wr_mock_options_set(struct wr_mock_options *opts,
 /* The table, for help texts: false behind the last row. yes_no: needs no value. All strings are
  * static. */
 struct wr_mock_option_info {
-  const char *name; /* with "-" */
-  const char *value;
-  const char *help;
+  const char *name;  /* borrowed: static; with "-" */
+  const char *value; /* borrowed: static */
+  const char *help;  /* borrowed: static */
   bool yes_no;
   bool per_request;
 };

@@ -19,7 +19,7 @@ struct wr_attempt {
   bool body_ended;      /* by its framing */
   bool head_whole;      /* `head` is all of the answer's head */
   uint8_t dialect;      /* enum wr_dialect: of the events; NONE where framing alone decides */
-  struct wr_peer *peer; /* held until the attempt ends */
+  struct wr_peer *peer; /* borrowed: held until the attempt ends */
   struct wr_conn *conn; /* owned; NULL while dialing */
   struct wr_dial *dial; /* owned; NULL after */
   const char *model;    /* borrowed: gen's; this upstream's name for the model, NULL: unchanged */

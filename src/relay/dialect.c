@@ -111,6 +111,7 @@ static void take_number(struct wr_span doc, const struct wr_json_value *v, int64
 
 /* A string value that is not empty becomes the event's text. */
 static bool take_text(struct wr_event *ev, const struct wr_json_value *v, enum wr_event_kind kind) {
+  WR_DCHECK((unsigned)kind < WR_EVENT_KINDS);
   if (v->type != WR_JSON_STRING || v->raw.len <= 2) return false;
   ev->text = wr_json_unquote(wr_json_raw(ev->data, v));
   ev->text_escaped = v->escaped;
@@ -256,6 +257,7 @@ static const uint8_t path_counts[WR_DIALECTS] = { 0, CHAT_PATHS, RESP_PATHS, ANT
 /* The values of the dialect's paths: by the shape of a recent event, else by a scan that teaches a shape. */
 static enum wr_err values_of(struct wr_dialects *d, enum wr_dialect dialect, struct wr_span doc,
                              struct wr_json_value *v) {
+  WR_DCHECK(path_counts[dialect] > 0);
   struct wr_json_shape *shapes = d->shapes[dialect];
   size_t n = path_counts[dialect], worst = 0;
   for (size_t i = 0; i < WR_DIALECT_SHAPES; i++) {

@@ -119,6 +119,7 @@ static enum wr_err put_retry_after(struct wr_buf *out, unsigned status, const st
 /* Head and body of an answer made here. The body stands at the end of the same room. */
 static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span type, struct wr_span body,
                           const struct wr_verdict *v) {
+  WR_CHECK(!s->committed && status >= 200 && status <= 599);
   char head[4096];
   size_t body_bytes = s->head_request ? 0 : body.len;
   struct wr_buf out;
@@ -164,6 +165,7 @@ static struct wr_span message_of(enum wr_err err) { return wr_span_str(wr_err_te
 
 /* The stream has begun: the dialect's error event, and no clean end. */
 static enum wr_step break_off(struct wr_session *s, enum wr_err err) {
+  WR_CHECK(s->committed && s->outcome != WR_OUTCOME_NONE);
   source_end(s, false);
   s->keep_alive = false;
   s->abortive = !s->chunked; /* an end of the connection would look like an end of the answer */
@@ -196,6 +198,7 @@ enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_sp
 
 enum wr_step wr_session_refuse(struct wr_session *s, unsigned status, struct wr_span text,
                                const struct wr_verdict *v) {
+  WR_DCHECK(s->at == NULL && !s->committed);
   remember(s, WR_E_REFUSED, none());
   source_end(s, false);
   char *room = wr_relay_scratch(s->relay, REPLY_ROOM);
@@ -209,6 +212,7 @@ enum wr_step wr_session_refuse(struct wr_session *s, unsigned status, struct wr_
 }
 
 enum wr_step wr_session_answer(struct wr_session *s, struct wr_span text, bool stream) {
+  WR_DCHECK(s->at == NULL && !s->committed);
   if (text.len > ANSWER_BYTES) return wr_session_fail(s, WR_E_POLICY_ERROR, none());
   size_t room_bytes = text.len * 40 + REPLY_ROOM; /* five repeats, each byte six at most */
   char *room = wr_relay_scratch(s->relay, room_bytes);
@@ -246,6 +250,7 @@ enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, st
 }
 
 enum wr_step wr_session_client_gone(struct wr_session *s) {
+  WR_CHECK(s->client != NULL);
   /* Who leaves right after the last word has heard it all. */
   bool heard = s->committed && wr_reader_left(&s->reader) == 0 && wr_conn_unsent_bytes(s->client) == 0 &&
                (s->terminator || (s->source_done && s->outcome == WR_OUTCOME_NONE));
@@ -263,6 +268,7 @@ enum wr_step wr_session_client_gone(struct wr_session *s) {
 }
 
 void wr_session_stop(struct wr_session *s, struct wr_span reason) {
+  WR_DCHECK(!s->stopping && s->hook != NULL);
   s->stopping = true;
   s->source_done = s->clean = true;
   s->outcome = wr_span_eq(reason, WR_SPAN("length")) ? WR_OUTCOME_OVER_BUDGET : WR_OUTCOME_STOPPED;

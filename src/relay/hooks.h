@@ -44,7 +44,7 @@ struct wr_hook_stream {
   uint64_t events;
   uint64_t output_tokens;  /* counted: content events, or the provider's figure once known */
   struct wr_usage usage;
-  void *policy;            /* the engine's own; NULL at first; given back by `end` */
+  void *policy;            /* borrowed: the engine's own; NULL at first; given back by `end` */
 };
 
 struct wr_hook_request {

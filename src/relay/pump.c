@@ -68,6 +68,7 @@ static enum wr_err append_event(struct wr_session *s, struct cut *c, uint8_t kin
 }
 
 static void drop_event(struct wr_session *s, struct cut *c) {
+  WR_DCHECK(c->raw.len > 0);
   wr_view_drop(&c->whole);
   if (s->at->part.bytes) wr_viewq_consume(&s->at->part, s->at->part.bytes);
 }
@@ -87,6 +88,7 @@ static enum wr_err data_of(struct wr_session *s, const struct cut *c, struct wr_
 }
 
 static void usage_take(struct wr_session *s, const struct wr_usage *u) {
+  WR_DCHECK(u->input >= -1 && u->output >= -1);
   if (u->input >= 0) s->usage[0] = u->input;
   if (u->output >= 0) s->usage[1] = u->output;
   if (u->cached >= 0) s->usage[2] = u->cached;
@@ -95,6 +97,7 @@ static void usage_take(struct wr_session *s, const struct wr_usage *u) {
 
 /* What the session remembers of an event. */
 static void note(struct wr_session *s, const struct wr_event *ev) {
+  WR_DCHECK(ev->kind < WR_EVENT_KINDS);
   s->events++;
   if (ev->terminator) s->terminator = true;
   if (ev->finish) s->finish = true;
@@ -136,6 +139,7 @@ static void learn_identity(struct wr_session *s, const struct wr_event *ev) {
 
 /* True when the event passes. */
 static bool ask_policy(struct wr_session *s, const struct wr_event *ev, const struct cut *c) {
+  WR_DCHECK(s->hook != NULL && s->gen->hooks != NULL && s->gen->hooks->event != NULL);
   struct wr_verdict v = { .kind = WR_VERDICT_DEFAULT, .max_tokens = -1, .deadline_ms = -1 };
   struct wr_view raw = c->whole;
   if (!raw.len) raw = wr_view_static(c->raw);
@@ -171,6 +175,7 @@ static void read_text(struct wr_session *s, struct wr_event *ev) {
 
 /* One whole event: read, judged, and put into the log. */
 static enum wr_err take_event(struct wr_session *s, struct cut *c) {
+  WR_DCHECK(s->mode != WR_MODE_RAW && c->sse.kind <= WR_SSE_EMPTY);
   if (s->at->part.count) {
     enum wr_err err = join(s, c);
     if (err != WR_OK) return err;
@@ -297,6 +302,7 @@ static uint8_t lead_of(const struct wr_session *s, size_t off, size_t len, size_
 
 /* Decodes as much of the input as is one piece of the body. */
 static enum wr_err decode(struct wr_session *s) {
+  WR_DCHECK(s->at->in.len > 0);
   struct wr_attempt *at = s->at;
   size_t used = 0;
   struct wr_span data;

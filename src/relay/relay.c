@@ -75,6 +75,7 @@ void wr_relay_free(struct wr_relay *relay) {
 }
 
 char *wr_relay_scratch(struct wr_relay *relay, size_t bytes) {
+  WR_DCHECK(bytes > 0 && bytes <= (64u << 20));
   if (bytes > relay->scratch_bytes) {
     char *p = wr_heap_alloc(WR_HEAP_RELAY, bytes);
     if (!p) return NULL;
@@ -109,6 +110,7 @@ void wr_relay_left(struct wr_relay *relay) {
 }
 
 void wr_relay_set_gen(struct wr_relay *relay, struct wr_relay_gen *gen) {
+  WR_CHECK(relay->gen != NULL && gen != NULL && gen->conf != NULL);
   struct wr_relay_gen *old = relay->gen;
   relay->gen = wr_relay_gen_ref(gen);
   relay->text_prog_of = NULL;

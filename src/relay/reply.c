@@ -63,6 +63,7 @@ void wr_reply_error_body(struct wr_buf *out, enum wr_dialect dialect, unsigned s
 
 void wr_reply_error_event(struct wr_buf *out, enum wr_dialect dialect, unsigned status, struct wr_span code,
                           struct wr_span message, uint64_t sequence) {
+  WR_DCHECK(status >= 400 && status <= 599 && !out->overflow);
   switch (dialect) {
     case WR_DIALECT_CHAT:
       put_str(out, "data: ");
@@ -156,6 +157,7 @@ static void ending_ollama(struct wr_buf *out, const struct wr_reply_ending *e) {
 }
 
 void wr_reply_ending(struct wr_buf *out, enum wr_dialect dialect, const struct wr_reply_ending *e) {
+  WR_DCHECK(!out->overflow && e->output_tokens >= -1);
   switch (dialect) {
     case WR_DIALECT_CHAT: ending_chat(out, e); break;
     case WR_DIALECT_RESPONSES: ending_responses(out, e); break;

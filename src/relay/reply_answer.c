@@ -1,6 +1,7 @@
 /* Whole answers that weir makes itself: what a policy's "answer" verdict becomes. */
 #include <inttypes.h>
 
+#include "base/check.h"
 #include "relay/reply.h"
 #include "wire/sse_write.h"
 
@@ -149,6 +150,7 @@ static void ollama_line(struct wr_buf *out, struct wr_span model, struct wr_span
 
 void wr_reply_answer(struct wr_buf *out, enum wr_dialect dialect, bool stream, struct wr_span model,
                      struct wr_span text, uint64_t id, uint64_t unix_s) {
+  WR_DCHECK(!out->overflow);
   if (dialect == WR_DIALECT_RESPONSES) {
     if (stream) responses_stream(out, model, text, id, unix_s);
     else responses_object(out, model, &text, id, unix_s);

@@ -37,6 +37,7 @@ void wr_request_free(struct wr_request *rq) {
 }
 
 struct wr_span wr_request_value(const struct wr_request *rq, enum wr_request_path which) {
+  WR_DCHECK(which < WR_RQ_PATHS);
   return rq->scan ? wr_json_stream_raw(rq->scan, which) : wr_span_make(NULL, 0);
 }
 
@@ -49,6 +50,7 @@ static void scan(struct wr_request *rq, struct wr_span data) {
 
 /* Decodes one piece of input into the body queue; what isn't part of the body is put back. */
 static enum wr_err take_piece(struct wr_session *s, struct wr_view *in, size_t hold) {
+  WR_DCHECK(s->rq != NULL && in->len > 0 && !s->rq->body_done);
   struct wr_request *rq = s->rq;
   enum wr_err err = WR_OK;
   while (err == WR_OK && in->len > 0 && rq->body.bytes < hold) {
@@ -82,6 +84,7 @@ static enum wr_err take_piece(struct wr_session *s, struct wr_view *in, size_t h
 }
 
 enum wr_err wr_request_read_body(struct wr_session *s, size_t hold) {
+  WR_CHECK(s->rq != NULL && s->route != NULL);
   struct wr_request *rq = s->rq;
   if (rq->body_done) return WR_E_END;
   struct wr_view in;
@@ -94,6 +97,7 @@ enum wr_err wr_request_read_body(struct wr_session *s, size_t hold) {
 }
 
 enum wr_err wr_request_flatten(struct wr_session *s) {
+  WR_DCHECK(!s->rq->streaming && !s->rq->head_sent);
   struct wr_viewq *q = &s->rq->body;
   struct wr_slabs *slabs = wr_session_slabs(s);
   if (q->count <= 1) return WR_OK;

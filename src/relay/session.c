@@ -125,6 +125,7 @@ void wr_session_free(struct wr_session *s) {
 }
 
 void wr_session_reset(struct wr_session *s) {
+  WR_CHECK(!s->hooked && s->chunk_left == 0);
   WR_MAGIC_CHECK(s, WR_SESSION_MAGIC);
   request_parts_free(s);
   fields_reset(s);
@@ -171,6 +172,7 @@ struct wr_span wr_session_model(const struct wr_session *s) {
 }
 
 void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span model, struct wr_span why) {
+  WR_DCHECK(s->path_len + s->model_len + s->why_len == 0 || s->names != NULL);
   struct wr_span old_path = wr_session_path(s), old_model = wr_session_model(s);
   if (!path.len) path = old_path;
   if (!model.len) model = old_model;

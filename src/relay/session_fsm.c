@@ -55,6 +55,7 @@ static bool client_is_gone(const struct wr_session *s) {
 }
 
 static enum wr_step heartbeat(struct wr_session *s) {
+  WR_DCHECK(s->route != NULL);
   /* A stream that has been silent for so long must not pin the blocks that others fill. */
   size_t copied = 0;
   if (s->at && wr_viewq_compact(&s->at->part, wr_session_slabs(s), WR_CHARGE_CLIENT, &copied) == WR_OK)

@@ -10,6 +10,7 @@ static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
 /* The upstream's own name for the client's model: 1, or 0 when any model passes unchanged; -1: not served. */
 static int model_for(const struct wr_conf_upstream *up, struct wr_span model, const char **out) {
+  WR_DCHECK(up->model_count == 0 || up->models != NULL);
   *out = NULL;
   if (up->model_count == 0 || model.len == 0) return 0;
   for (size_t i = 0; i < up->model_count; i++) {
@@ -34,6 +35,7 @@ static bool is_full(const struct wr_session *s, const struct wr_peer *peer) {
 }
 
 static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, const char *model, bool fresh) {
+  WR_DCHECK(s->at == NULL && peer->streams > 0);
   struct wr_attempt *at = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *at);
   struct wr_dial *dial = at ? wr_heap_alloc(WR_HEAP_RELAY, sizeof *dial) : NULL;
   if (!dial) {
@@ -86,6 +88,7 @@ enum wr_step wr_step_pick(struct wr_session *s) {
 }
 
 enum wr_step wr_step_dial(struct wr_session *s) {
+  WR_CHECK(s->at != NULL && s->at->dial != NULL && s->at->conn == NULL);
   struct wr_attempt *at = s->at;
   enum wr_err err = wr_dial_poll(at->dial, &at->conn);
   if (err == WR_E_AGAIN) {

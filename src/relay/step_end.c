@@ -53,6 +53,7 @@ static uint64_t unix_us(void) {
 static int64_t since(uint32_t us) { return us == UINT32_MAX ? -1 : (int64_t)us; }
 
 static void record(struct wr_session *s) {
+  WR_DCHECK(s->outcome > WR_OUTCOME_NONE && s->outcome < WR_OUTCOMES);
   char addr[128];
   struct wr_record r = {
     .kind = WR_RECORD_REQUEST,
@@ -115,6 +116,7 @@ void wr_session_record_unused(struct wr_session *s) {
 
 /* Counts and tells of a request that is over. */
 static void conclude(struct wr_session *s) {
+  WR_DCHECK(s->active && s->at == NULL);
   if (s->outcome == WR_OUTCOME_NONE && s->status >= 400) { /* passed on whole, but no success */
     s->outcome = WR_OUTCOME_UPSTREAM_ERROR;
     s->err = WR_E_UPSTREAM_STATUS;
@@ -135,6 +137,7 @@ static void conclude(struct wr_session *s) {
 }
 
 enum wr_step wr_step_finish(struct wr_session *s) {
+  WR_MAGIC_CHECK(s, WR_SESSION_MAGIC);
   if (!s->active) return WR_STEP_GONE; /* an idle connection, nothing was asked */
   wr_session_attempt_end(s, false);
   bool body_left = s->rq && !s->rq->body_done;

@@ -63,6 +63,7 @@ static enum wr_err begin(struct wr_session *s) {
 }
 
 static void take_head(struct wr_session *s, const struct wr_head *h, const char *base) {
+  WR_DCHECK(s->rq != NULL && h->method < WR_METHODS);
   struct wr_request *rq = s->rq;
   rq->method = h->method;
   rq->length_known = h->framing != WR_FRAMING_CHUNKED;
@@ -93,6 +94,7 @@ static void learn_dialect(struct wr_session *s) {
 }
 
 enum wr_step wr_step_read_head(struct wr_session *s) {
+  WR_DCHECK(s->at == NULL && !s->committed && s->outcome == WR_OUTCOME_NONE);
   if (!s->rq) {
     bool unheard = wr_conn_input_bytes(s->client) == 0; /* there is no room to read what it wants */
     if (unheard && (wr_conn_state(s->client) != WR_CONN_OPEN || !wr_conn_is_starved(s->client)))
@@ -133,6 +135,7 @@ enum wr_step wr_step_read_head(struct wr_session *s) {
 
 /* The client waits for leave to send its body. */
 static enum wr_err send_continue(struct wr_session *s) {
+  WR_DCHECK(s->rq->expect && !s->committed);
   s->rq->expect = false;
   struct wr_view v = wr_view_static(WR_SPAN("HTTP/1.1 100 Continue\r\n\r\n"));
   enum wr_err err = wr_conn_write(s->client, &v);
@@ -140,6 +143,7 @@ static enum wr_err send_continue(struct wr_session *s) {
 }
 
 enum wr_step wr_step_read_body(struct wr_session *s) {
+  WR_DCHECK(s->rq != NULL && s->route != NULL && s->at == NULL);
   struct wr_request *rq = s->rq;
   if (rq->body_done) return WR_STEP_ROUTE;
   uint64_t before = s->in_bytes;

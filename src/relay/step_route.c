@@ -35,6 +35,7 @@ static const struct wr_conf_key *key_find(const struct wr_conf *conf, struct wr_
 
 /* Counts the request for its key; false when the route's limit is reached. */
 static bool key_admits(struct wr_session *s, const struct wr_conf_key *key) {
+  WR_DCHECK(!s->keyed);
   s->key_slot = (uint32_t)(key - s->gen->conf->keys) % WR_RELAY_KEYS;
   uint32_t open = atomic_fetch_add_explicit(&s->relay->shared->keys[s->key_slot], 1, memory_order_relaxed);
   s->keyed = true;
@@ -72,6 +73,7 @@ static struct wr_span header(const struct wr_hook_request *rq, struct wr_span na
 }
 
 static void hook_request(struct wr_session *s, const struct wr_head *h, struct wr_verdict *out) {
+  WR_DCHECK(s->hook != NULL && s->rq->body.count <= 1);
   struct wr_request *rq = s->rq;
   const char *base = rq->head.head.ptr;
   const struct wr_view *first = wr_viewq_peek(&rq->body, 0);
@@ -109,6 +111,7 @@ static enum wr_err hook_make(struct wr_session *s, const struct wr_conf_key *key
 
 /* What the verdict changes. */
 static enum wr_step apply(struct wr_session *s, const struct wr_verdict *v) {
+  WR_DCHECK(s->hook != NULL && v->kind <= WR_VERDICT_STOP);
   struct wr_request *rq = s->rq;
   if (v->kind == WR_VERDICT_REJECT) return wr_session_refuse(s, v->status, v->text, v);
   if (v->kind == WR_VERDICT_ANSWER) return wr_session_answer(s, v->text, rq->stream == 1);
@@ -128,6 +131,7 @@ static enum wr_step apply(struct wr_session *s, const struct wr_verdict *v) {
 }
 
 enum wr_step wr_step_route(struct wr_session *s) {
+  WR_CHECK(s->rq != NULL && s->route != NULL && s->hook == NULL);
   struct wr_head *h = &s->relay->head;
   const char *base = s->rq->head.head.ptr;
   wr_session_due_step(s, 0, WR_OK);

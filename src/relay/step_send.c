@@ -32,6 +32,7 @@ static bool may_retry(const struct wr_session *s) {
 }
 
 static enum wr_err put_chunk(struct wr_session *s, struct wr_view *take_v) {
+  WR_DCHECK(take_v->len > 0);
   char head[WR_HTTP1_CHUNK_HEAD_BYTES];
   struct wr_view end = wr_view_static(WR_HTTP1_CRLF);
   struct wr_conn *up = s->at->conn;
@@ -46,6 +47,7 @@ static enum wr_err put_chunk(struct wr_session *s, struct wr_view *take_v) {
 
 /* Moves body bytes from the client to the upstream as far as the window allows. WR_OK: more will come. */
 static enum wr_err send_more(struct wr_session *s) {
+  WR_DCHECK(s->rq->streaming && s->rq->head_sent);
   struct wr_request *rq = s->rq;
   bool chunked = !rq->length_known;
   for (;;) {
@@ -103,6 +105,7 @@ static enum wr_step send_failed(struct wr_session *s, enum wr_err err) {
 }
 
 enum wr_step wr_step_send(struct wr_session *s) {
+  WR_CHECK(s->rq != NULL && s->at != NULL && s->at->conn != NULL);
   struct wr_request *rq = s->rq;
   struct wr_conn *up = s->at->conn;
   enum wr_err err = rq->head_sent ? WR_OK : send_first(s);
@@ -163,6 +166,7 @@ static enum wr_err put_framing(struct wr_session *s, const struct wr_head *h, st
 
 /* The head for the client, written into a block that waits for the commit point. */
 static enum wr_err write_answer_head(struct wr_session *s, const struct wr_head *h, const char *base) {
+  WR_DCHECK(!s->committed && s->status == 0);
   char *room = wr_relay_scratch(s->relay, HEAD_BYTES * 2);
   if (!room) return WR_E_NOMEM;
   struct wr_buf out;
@@ -241,6 +245,7 @@ static enum wr_err read_answer(struct wr_session *s, struct wr_head *h) {
 }
 
 enum wr_step wr_step_wait_first_byte(struct wr_session *s) {
+  WR_CHECK(s->rq != NULL && !s->committed);
   struct wr_attempt *at = s->at;
   struct wr_head *h = &s->relay->head;
   enum wr_err err = read_answer(s, h);

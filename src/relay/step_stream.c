@@ -11,12 +11,14 @@ static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
 /* May the client see the answer's head now? */
 static bool may_commit(const struct wr_session *s) {
+  WR_DCHECK(s->route != NULL);
   return s->mode == WR_MODE_RAW || s->route->commit == WR_COMMIT_ALIVE || s->content || s->terminator ||
          s->finish || s->outcome != WR_OUTCOME_NONE || s->stream.bytes >= s->route->held_bytes;
 }
 
 /* Stops or resumes the upstream's read by what the client has left. */
 static void backpressure(struct wr_session *s) {
+  WR_DCHECK(s->at != NULL && s->committed == (s->status != 0));
   if (!s->committed) return; /* what is held is not the client's fault */
   size_t queued = wr_session_queued(s);
   if (!s->paused && queued >= s->route->slow_high_bytes) {
@@ -36,6 +38,7 @@ static void backpressure(struct wr_session *s) {
 
 /* The source has ended well: the answer's end follows its last frame. */
 static enum wr_step source_ended(struct wr_session *s) {
+  WR_CHECK(s->at != NULL && !s->source_done);
   s->source_done = s->clean = true;
   if (!s->committed && wr_session_commit(s) != WR_OK) return wr_session_client_gone(s);
   wr_session_attempt_end(s, s->at->keep_alive && s->at->body_ended);
@@ -65,6 +68,7 @@ static void await(struct wr_session *s, bool blocked) {
 }
 
 enum wr_step wr_step_stream(struct wr_session *s) {
+  WR_CHECK(s->at != NULL && s->at->conn != NULL);
   if (s->no_body) {
     s->at->body_ended = true;
     return source_ended(s);
