@@ -174,6 +174,7 @@ end
 
 -- The end of every test: idle, SIGTERM, exit code 0, nothing complained.
 function server:stop()
+  io_.hang_up()
   if not self.is_mock then self:assert_idle() end
   self:signal "TERM"
   local code = self:wait_exit()
