@@ -457,6 +457,12 @@ static void hooks(void **state) {
   r.answer_bytes = r.answer.len - 100;
   ask(&r, ASK);
   assert_int_equal(r.ends, 5);
+  rig_ups_drop(&r);
+  rig_back_close(&r, 0);
+  ask(&r, ASK);
+  assert_int_equal(r.ends, 6);
+  assert_int_equal(r.record.err, WR_E_CONNECT);
+  assert_true(r.record.why.len > 0);
   rig_close(&r);
 }
 
