@@ -6,7 +6,8 @@
 
 #include "base/check.h"
 
-/* Each allocation carries its size in front, so that live bytes are exact. 16 bytes keep the alignment. */
+/* Each allocation carries its size in front, so that live bytes are exact. 16 bytes keep the
+ * alignment. */
 struct prefix {
   size_t size;
   size_t tag;
@@ -20,8 +21,9 @@ static _Atomic uint64_t calls;
 static _Atomic uint64_t fail_every;
 static _Atomic uint64_t fail_left;
 
-static const char *const names[WR_HEAP_TAGS] = { "base",  "mem", "conf",   "obs",  "net", "tls",
-                                                 "upstream", "relay", "lua", "server", "mock", "cli" };
+static const char *const names[WR_HEAP_TAGS] = { "base", "mem",    "conf",     "obs",
+                                                 "net",  "tls",    "upstream", "relay",
+                                                 "lua",  "server", "mock",     "cli" };
 
 static bool must_fail(void) {
   uint64_t left = atomic_load_explicit(&fail_left, memory_order_relaxed);

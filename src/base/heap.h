@@ -1,7 +1,8 @@
 /* heap.h: the only malloc of the program: tagged, counted, and able to fail on demand.
  *
- * The counters are C11 atomics: any thread may allocate and free. Long-lived structs come from here; nothing on
- * the path of an event may call it (a test asserts that wr_heap_calls stands still). */
+ * The counters are C11 atomics: any thread may allocate and free. Long-lived structs come from
+ * here; nothing on the path of an event may call it (a test asserts that wr_heap_calls stands
+ * still). */
 #ifndef WR_BASE_HEAP_H
 #define WR_BASE_HEAP_H
 
@@ -27,7 +28,8 @@ enum wr_heap_tag {
   WR_HEAP_TAGS
 };
 
-/* NULL when memory is short or a failure was asked for. Sizes are in bytes; zeroed by wr_heap_zalloc. */
+/* NULL when memory is short or a failure was asked for. Sizes are in bytes; zeroed by
+ * wr_heap_zalloc. */
 WR_MUST_USE void *wr_heap_alloc(enum wr_heap_tag tag, size_t size);
 WR_MUST_USE void *wr_heap_zalloc(enum wr_heap_tag tag, size_t size);
 /* As realloc; the tag must be the one of the allocation. A shrink never fails. */
@@ -43,7 +45,8 @@ size_t wr_heap_live_bytes(enum wr_heap_tag tag);
 size_t wr_heap_live_count(enum wr_heap_tag tag);
 const char *wr_heap_tag_name(enum wr_heap_tag tag);
 
-/* Debug: the n-th allocation from now (1 = the next) fails, and with `every` each n-th; 0 turns it off. */
+/* Debug: the n-th allocation from now (1 = the next) fails, and with `every` each n-th; 0 turns
+ * it off. */
 void wr_heap_fail_at(uint64_t n, bool every);
 
 #endif

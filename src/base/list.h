@@ -1,5 +1,5 @@
-/* list.h: an intrusive, circular, doubly linked list. The holder owns the nodes; the list owns nothing.
- * One thread at a time. */
+/* list.h: an intrusive, circular, doubly linked list. The holder owns the nodes; the list owns
+ * nothing. One thread at a time. */
 #ifndef WR_BASE_LIST_H
 #define WR_BASE_LIST_H
 
@@ -24,8 +24,12 @@ static inline void wr_list_insert(struct wr_list *after, struct wr_list *n) {
   after->next->prev = n;
   after->next = n;
 }
-static inline void wr_list_push_front(struct wr_list *l, struct wr_list *n) { wr_list_insert(l, n); }
-static inline void wr_list_push_back(struct wr_list *l, struct wr_list *n) { wr_list_insert(l->prev, n); }
+static inline void wr_list_push_front(struct wr_list *l, struct wr_list *n) {
+  wr_list_insert(l, n);
+}
+static inline void wr_list_push_back(struct wr_list *l, struct wr_list *n) {
+  wr_list_insert(l->prev, n);
+}
 
 /* Harmless on a node that is in no list. */
 static inline void wr_list_remove(struct wr_list *n) {

@@ -1,8 +1,9 @@
 /* span.h: bytes that belong to somebody else.
  *
- * A span is borrowed: it is never stored past the call that received it. An extent is an offset and a
- * length into bytes that its holder already references; it survives a move of those bytes. A view
- * (mem/view.h) is a reference of its own. They are different types so that the compiler keeps them apart. */
+ * A span is borrowed: it is never stored past the call that received it. An extent is an offset
+ * and a length into bytes that its holder already references; it survives a move of those bytes.
+ * A view (mem/view.h) is a reference of its own. They are different types so that the compiler
+ * keeps them apart. */
 #ifndef WR_BASE_SPAN_H
 #define WR_BASE_SPAN_H
 

@@ -10,11 +10,12 @@
 #include "obs/record.h"
 #include "server/process.h"
 
-static const char help[] =
-    "usage: weir demo [--rate TOKENS_PER_SECOND] [--tokens N]\n"
-    "\n"
-    "Runs a stand-in LLM server, the relay and a client in this process, prints a streamed answer token by\n"
-    "token as it arrives, then what the relay saw. Needs no configuration, no key and no network.\n";
+static const char help[] = "usage: weir demo [--rate TOKENS_PER_SECOND] [--tokens N]\n"
+                           "\n"
+                           "Runs a stand-in LLM server, the relay and a client in this process, "
+                           "prints a streamed answer token by\n"
+                           "token as it arrives, then what the relay saw. Needs no configuration, "
+                           "no key and no network.\n";
 
 /* What the worker saw; its thread fills it, the main thread reads it. */
 struct seen {
@@ -55,11 +56,13 @@ static void print_token(void *ctx, struct wr_span text) {
   fflush(stdout);
 }
 
-static const char conf_text[] =
-    "weir.server { workers = 1, memory = \"4MiB\", admin = \"off\", log = \"off\" }\n"
-    "weir.listen \"127.0.0.1:0\" {}\n"
-    "weir.upstream \"mock\" { kind = \"mock\", mock = { rate = %u, tokens = %u, first_token_ms = 150 } }\n"
-    "weir.route \"chat\" { match = { path = \"/v1/chat/completions\" }, to = \"mock\" }\n";
+static const char conf_text[] = "weir.server { workers = 1, memory = \"4MiB\", admin = \"off\", "
+                                "log = \"off\" }\n"
+                                "weir.listen \"127.0.0.1:0\" {}\n"
+                                "weir.upstream \"mock\" { kind = \"mock\", mock = { rate = %u, "
+                                "tokens = %u, first_token_ms = 150 } }\n"
+                                "weir.route \"chat\" { match = { path = \"/v1/chat/completions\" "
+                                "}, to = \"mock\" }\n";
 
 static void print_summary(const struct seen *s, const struct screen *screen) {
   const struct wr_record *r = &s->r;
@@ -79,8 +82,11 @@ static void print_summary(const struct seen *s, const struct screen *screen) {
 static void print_next(void) {
   printf("\n  Try next\n"
          "    weir run -c conf.lua &\n"
-         "    curl -N http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\\n"
-         "      -d '{\"model\":\"mock\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'\n\n");
+         "    curl -N http://127.0.0.1:8080/v1/chat/completions -H 'content-type: "
+         "application/json' \\\n"
+         "      -d "
+         "'{\"model\":\"mock\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":"
+         "\"hello\"}]}'\n\n");
 }
 
 static bool have(struct seen *s) {
@@ -101,13 +107,15 @@ static int serve(struct wr_process *p, struct seen *s) {
          wr_addr_format(wr_process_listen_addr(p, 0), text, sizeof text));
   fflush(stdout);
   enum wr_err err = wr_process_start(p);
-  if (err == WR_OK) err = wr_demo_client_start(&client, loop, wr_process_listen_addr(p, 0), WR_SPAN("mock"));
+  if (err == WR_OK)
+    err = wr_demo_client_start(&client, loop, wr_process_listen_addr(p, 0), WR_SPAN("mock"));
   while (err == WR_OK && !client.done) wr_loop_turn(loop, 100);
   while (err == WR_OK && !client.failed && !have(s)) wr_loop_turn(loop, 10);
   wr_demo_client_end(&client);
   wr_process_stop(p);
   if (err != WR_OK || client.failed || !client.terminated || client.status != 200) {
-    fprintf(stderr, "\nweir demo: the stream did not come through whole (status %u)\n", client.status);
+    fprintf(stderr, "\nweir demo: the stream did not come through whole (status %u)\n",
+            client.status);
     return 1;
   }
   print_summary(s, &screen);
@@ -123,7 +131,9 @@ int wr_cmd_demo(int argc, char **argv) {
       fputs(help, stdout);
       return 0;
     }
-    uint64_t *to = !strcmp(argv[i], "--rate") ? &rate : !strcmp(argv[i], "--tokens") ? &tokens : NULL;
+    uint64_t *to = !strcmp(argv[i], "--rate")     ? &rate
+                   : !strcmp(argv[i], "--tokens") ? &tokens
+                                                  : NULL;
     if (!to || wr_text_u64(wr_span_str(value), 100000, to) != WR_OK) {
       fprintf(stderr, "weir demo: '%s' is not understood here; see weir demo --help\n", argv[i]);
       return 2;
@@ -134,8 +144,11 @@ int wr_cmd_demo(int argc, char **argv) {
   int n = snprintf(conf, sizeof conf, conf_text, (unsigned)rate, (unsigned)tokens);
   struct seen s = { .have = false };
   pthread_mutex_init(&s.lock, NULL);
-  struct wr_process_options o = { .file = "demo.lua", .source = wr_span_make(conf, (size_t)n), .quiet = true,
-                                  .seen = seen, .ctx = &s };
+  struct wr_process_options o = { .file = "demo.lua",
+                                  .source = wr_span_make(conf, (size_t)n),
+                                  .quiet = true,
+                                  .seen = seen,
+                                  .ctx = &s };
   struct wr_process *p = NULL;
   struct wr_diag diag;
   wr_diag_init(&diag);

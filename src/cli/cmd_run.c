@@ -11,10 +11,12 @@
 static const char help[] =
     "usage: weir run [-c conf.lua] [options]\n"
     "\n"
-    "Starts the relay and serves until SIGTERM (drains: streams that run finish) or SIGINT (stops).\n"
+    "Starts the relay and serves until SIGTERM (drains: streams that run finish) or SIGINT "
+    "(stops).\n"
     "\n"
     "  -c, --conf FILE        the configuration (default: conf.lua)\n"
-    "  -w, --workers N        worker threads (default: as the configuration says, else one a core)\n"
+    "  -w, --workers N        worker threads (default: as the configuration says, else one a "
+    "core)\n"
     "  -q, --quiet            don't say what listens where\n"
     "\n"
     "Debug switches of the memory pool, for finding faults:\n"
@@ -65,11 +67,14 @@ static int take_arg(struct args *a, const char *arg, const char *value) {
     a->debug_set = true;
     return take_nth(value, &a->debug.fail_nth, &a->debug.fail_every) ? 1 : -1;
   }
-  if (!strcmp(arg, "--debug-fail-heap")) return take_nth(value, &a->fail_heap, &a->fail_heap_every) ? 1 : -1;
+  if (!strcmp(arg, "--debug-fail-heap"))
+    return take_nth(value, &a->fail_heap, &a->fail_heap_every) ? 1 : -1;
   return -1;
 }
 
-static void print_line(void *ctx, struct wr_span line) { fprintf(ctx, "%.*s\n", (int)line.len, line.ptr); }
+static void print_line(void *ctx, struct wr_span line) {
+  fprintf(ctx, "%.*s\n", (int)line.len, line.ptr);
+}
 
 int wr_cmd_run(int argc, char **argv) {
   struct args a = { .file = "conf.lua" };

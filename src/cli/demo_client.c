@@ -21,7 +21,8 @@ static struct wr_span joined(const struct wr_viewq *q, char *room) {
   return wr_span_make(room, at);
 }
 
-static void take_event(struct wr_demo_client *c, struct wr_span raw, const struct wr_sse_event *ev) {
+static void take_event(struct wr_demo_client *c, struct wr_span raw,
+                       const struct wr_sse_event *ev) {
   struct wr_span data = wr_span_at(raw.ptr, ev->data);
   if (ev->kind != WR_SSE_EVENT) return;
   c->events++;
@@ -34,7 +35,8 @@ static void take_event(struct wr_demo_client *c, struct wr_span raw, const struc
   struct wr_buf buf;
   wr_buf_init(&buf, text, sizeof text);
   if (wr_json_scan(&c->prog, data, &v) != WR_OK || v.type != WR_JSON_STRING) return;
-  if (wr_json_string_decode(wr_json_raw(data, &v), &buf) == WR_OK && buf.len) c->token(c->ctx, wr_buf_span(&buf));
+  if (wr_json_string_decode(wr_json_raw(data, &v), &buf) == WR_OK && buf.len)
+    c->token(c->ctx, wr_buf_span(&buf));
 }
 
 /* Body bytes: events are cut out of what is held. */
@@ -54,7 +56,8 @@ static enum wr_err take_data(struct wr_demo_client *c, struct wr_view *take_v) {
   return err;
 }
 
-static enum wr_err take_head(struct wr_demo_client *c, struct wr_view *take_v, struct wr_view *rest) {
+static enum wr_err take_head(struct wr_demo_client *c, struct wr_view *take_v,
+                             struct wr_view *rest) {
   static char room[ROOM];
   static struct wr_head head;
   enum wr_err err = wr_viewq_push(&c->held, wr_loop_slabs(c->loop), take_v);
@@ -109,24 +112,29 @@ static void run(struct wr_task *task) {
     }
     if (err == WR_OK && rest.len) err = take_body(c, &rest);
   }
-  if (err != WR_OK || (!c->done && (wr_conn_state(c->conn) == WR_CONN_FAILED || wr_conn_at_eof(c->conn)))) {
+  if (err != WR_OK ||
+      (!c->done && (wr_conn_state(c->conn) == WR_CONN_FAILED || wr_conn_at_eof(c->conn)))) {
     c->failed = c->done = true;
   }
-  if (wr_conn_state(c->conn) == WR_CONN_OPEN && wr_conn_flush(c->conn) != WR_OK) c->failed = c->done = true;
+  if (wr_conn_state(c->conn) == WR_CONN_OPEN && wr_conn_flush(c->conn) != WR_OK)
+    c->failed = c->done = true;
 }
 
-enum wr_err wr_demo_client_start(struct wr_demo_client *c, struct wr_loop *loop, const struct wr_addr *addr,
-                                 struct wr_span model) {
+enum wr_err wr_demo_client_start(struct wr_demo_client *c, struct wr_loop *loop,
+                                 const struct wr_addr *addr, struct wr_span model) {
   static const char *const path = "choices[0].delta.content";
   char body[512], head[512];
   struct wr_buf b;
   wr_buf_init(&b, body, sizeof body);
   wr_buf_put(&b, WR_SPAN("{\"model\":"));
   wr_buf_json_string(&b, model);
-  wr_buf_put(&b, WR_SPAN(",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"What is a weir?\"}]}"));
+  wr_buf_put(&b, WR_SPAN(",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"What is "
+                         "a weir?\"}]}"));
   int n = snprintf(head, sizeof head,
-                   "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-                   "content-length: %zu\r\n\r\n", b.len);
+                   "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: "
+                   "application/json\r\n"
+                   "content-length: %zu\r\n\r\n",
+                   b.len);
   wr_task_init(&c->task, run);
   c->loop = loop;
   wr_viewq_init(&c->held);

@@ -1,4 +1,5 @@
-/* demo_client.h: a client for one streamed chat completion, on a loop that its caller turns. Internal to cli/. */
+/* demo_client.h: a client for one streamed chat completion, on a loop that its caller turns.
+ * Internal to cli/. */
 #ifndef WR_CLI_DEMO_CLIENT_H
 #define WR_CLI_DEMO_CLIENT_H
 

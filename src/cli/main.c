@@ -22,8 +22,11 @@ static const struct {
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
 static void usage(FILE *out) {
-  fputs("weir: a small relay for LLM token streams, told by Lua what to do\n\nusage: weir COMMAND [options]\n\n", out);
-  for (size_t i = 0; i < COMMANDS; i++) fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+  fputs("weir: a small relay for LLM token streams, told by Lua what to do\n\nusage: weir COMMAND "
+        "[options]\n\n",
+        out);
+  for (size_t i = 0; i < COMMANDS; i++)
+    fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
   fputs("\nweir COMMAND --help says more.\n", out);
 }
 

@@ -31,8 +31,9 @@ size_t wr_depot_memory_bytes(const struct wr_depot *depot);
 /* The index of a free slab, or UINT32_MAX when none is left. Any thread. */
 uint32_t wr_depot_take(struct wr_depot *depot);
 void wr_depot_give(struct wr_depot *depot, uint32_t slab);
-/* Gives the pages of up to `most` free slabs back to the system, as long as more than `keep` free slabs hold some;
- * returns how many. A burst then costs resident memory only while it lasts. Any thread. */
+/* Gives the pages of up to `most` free slabs back to the system, as long as more than `keep`
+ * free slabs hold some; returns how many. A burst then costs resident memory only while it
+ * lasts. Any thread. */
 size_t wr_depot_trim(struct wr_depot *depot, size_t keep, size_t most);
 /* The first byte of a slab. */
 char *wr_depot_base(const struct wr_depot *depot, uint32_t slab);

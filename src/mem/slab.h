@@ -50,8 +50,8 @@ size_t wr_slabs_max_block(const struct wr_slabs *slabs);
 /* Once a turn of the loop: takes back what other threads freed and publishes to the ledger. Two
  * loads when nothing happened. */
 void wr_slabs_tick(struct wr_slabs *slabs);
-/* A few slabs' worth of free pages goes back to the system, if many are free. From a timer, not from a hot path: each
- * slab is a system call. Returns how many. */
+/* A few slabs' worth of free pages goes back to the system, if many are free. From a timer, not
+ * from a hot path: each slab is a system call. Returns how many. */
 size_t wr_slabs_trim(struct wr_slabs *slabs);
 size_t wr_slabs_live_blocks(const struct wr_slabs *slabs);
 size_t wr_slabs_live_bytes(const struct wr_slabs *slabs);

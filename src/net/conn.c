@@ -205,7 +205,8 @@ static bool wants_read(const struct wr_conn *conn) {
   if (conn->dying) return true;
   if (conn->state == WR_CONN_FAILED || wr_list_linked(&conn->starved)) return false;
   if (conn->tls && wr_tls_waiting_bytes(conn->tls) >= WR_CONN_CREDIT_BYTES) return false;
-  if (conn->state == WR_CONN_HANDSHAKE) return !conn->paused; /* how the mock makes a handshake slow */
+  if (conn->state == WR_CONN_HANDSHAKE)
+    return !conn->paused; /* how the mock makes a handshake slow */
   return !conn->paused && wr_conn_has_credit(conn);
 }
 

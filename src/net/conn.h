@@ -68,8 +68,9 @@ bool wr_conn_is_starved(const struct wr_conn *conn);
 bool wr_conn_take(struct wr_conn *conn, struct wr_view *out);
 /* Puts bytes back in front; the conn owns the view even on error. */
 WR_MUST_USE enum wr_err wr_conn_unread(struct wr_conn *conn, struct wr_view *take_view);
-/* How much untaken input is read at the most: 1 KiB .. WR_CONN_CREDIT_BYTES (the default), in whole KiB. A small one bounds
- * what a slow reader behind the owner makes it hold. TLS reads whole records all the same. */
+/* How much untaken input is read at the most: 1 KiB .. WR_CONN_CREDIT_BYTES (the default), in
+ * whole KiB. A small one bounds what a slow reader behind the owner makes it hold. TLS reads
+ * whole records all the same. */
 void wr_conn_set_credit(struct wr_conn *conn, size_t bytes);
 /* Stops reading whatever the credit (backpressure); the end of the connection isn't noticed
  * meanwhile. */

@@ -14,8 +14,8 @@ static size_t label_bytes(struct wr_span value) {
   return n;
 }
 
-/* Eight bytes at a time: a few of these are made for each request. At most WR_METRIC_SERIES_MAX keys
- * are ever stored, so nobody gains by aiming many at one slot. */
+/* Eight bytes at a time: a few of these are made for each request. At most WR_METRIC_SERIES_MAX
+ * keys are ever stored, so nobody gains by aiming many at one slot. */
 static uint64_t hash_of(const char *bytes, size_t len) {
   uint64_t h = len, word;
   for (; len >= sizeof word; bytes += sizeof word, len -= sizeof word) {

@@ -30,11 +30,13 @@ struct wr_attempt {
     struct wr_sse_parser sse;
     struct wr_ndjson lines;
   } cut;
-  /* What has been taken from the connection stays here until there is room for what becomes of it. */
+  /* What has been taken from the connection stays here until there is room for what becomes of
+   * it. */
   struct wr_view in;    /* not decoded yet */
   struct wr_view data;  /* decoded, not cut into events yet */
-  uint8_t lead;         /* data is the whole of a chunk whose head of so many bytes stands before it, as weir would write
-                           it, and its line end behind it: an event that is all of it may leave as it came; 0: no */
+  uint8_t lead; /* data is the whole of a chunk whose head of so many bytes stands before it, as
+                   weir would write it, and its line end behind it: an event that is all of it may
+                   leave as it came; 0: no */
   struct wr_viewq part; /* pieces of the event that isn't complete */
 };
 

@@ -3,8 +3,23 @@
 #include "base/check.h"
 
 /* The paths of each dialect; the enums name their places. */
-enum { CHAT_CONTENT, CHAT_REASONING, CHAT_REASONING2, CHAT_TOOLS, CHAT_REFUSAL, CHAT_TEXT, CHAT_FINISH, CHAT_INDEX,
-       CHAT_ROLE, CHAT_IN, CHAT_OUT, CHAT_CACHED, CHAT_THOUGHT, CHAT_ERROR, CHAT_PATHS };
+enum {
+  CHAT_CONTENT,
+  CHAT_REASONING,
+  CHAT_REASONING2,
+  CHAT_TOOLS,
+  CHAT_REFUSAL,
+  CHAT_TEXT,
+  CHAT_FINISH,
+  CHAT_INDEX,
+  CHAT_ROLE,
+  CHAT_IN,
+  CHAT_OUT,
+  CHAT_CACHED,
+  CHAT_THOUGHT,
+  CHAT_ERROR,
+  CHAT_PATHS
+};
 static const char *const chat_paths[CHAT_PATHS] = {
   [CHAT_CONTENT] = "choices[0].delta.content",
   [CHAT_REASONING] = "choices[0].delta.reasoning_content",
@@ -22,7 +37,16 @@ static const char *const chat_paths[CHAT_PATHS] = {
   [CHAT_ERROR] = "error",
 };
 
-enum { RESP_TYPE, RESP_DELTA, RESP_INDEX, RESP_IN, RESP_OUT, RESP_CACHED, RESP_THOUGHT, RESP_PATHS };
+enum {
+  RESP_TYPE,
+  RESP_DELTA,
+  RESP_INDEX,
+  RESP_IN,
+  RESP_OUT,
+  RESP_CACHED,
+  RESP_THOUGHT,
+  RESP_PATHS
+};
 static const char *const responses_paths[RESP_PATHS] = {
   [RESP_TYPE] = "type",
   [RESP_DELTA] = "delta",
@@ -33,8 +57,19 @@ static const char *const responses_paths[RESP_PATHS] = {
   [RESP_THOUGHT] = "response.usage.output_tokens_details.reasoning_tokens",
 };
 
-enum { ANT_TYPE, ANT_INDEX, ANT_TEXT, ANT_THINKING, ANT_JSON, ANT_STOP, ANT_IN, ANT_CACHED, ANT_IN2, ANT_OUT,
-       ANT_PATHS };
+enum {
+  ANT_TYPE,
+  ANT_INDEX,
+  ANT_TEXT,
+  ANT_THINKING,
+  ANT_JSON,
+  ANT_STOP,
+  ANT_IN,
+  ANT_CACHED,
+  ANT_IN2,
+  ANT_OUT,
+  ANT_PATHS
+};
 static const char *const anthropic_paths[ANT_PATHS] = {
   [ANT_TYPE] = "type",
   [ANT_INDEX] = "index",
@@ -48,7 +83,17 @@ static const char *const anthropic_paths[ANT_PATHS] = {
   [ANT_OUT] = "usage.output_tokens",
 };
 
-enum { OLL_CONTENT, OLL_RESPONSE, OLL_THINKING, OLL_TOOLS, OLL_DONE, OLL_IN, OLL_OUT, OLL_ERROR, OLL_PATHS };
+enum {
+  OLL_CONTENT,
+  OLL_RESPONSE,
+  OLL_THINKING,
+  OLL_TOOLS,
+  OLL_DONE,
+  OLL_IN,
+  OLL_OUT,
+  OLL_ERROR,
+  OLL_PATHS
+};
 static const char *const ollama_paths[OLL_PATHS] = {
   [OLL_CONTENT] = "message.content",
   [OLL_RESPONSE] = "response",
@@ -62,8 +107,10 @@ static const char *const ollama_paths[OLL_PATHS] = {
 
 enum wr_err wr_dialects_init(struct wr_dialects *d) {
   enum wr_err err = wr_json_compile(&d->progs[WR_DIALECT_CHAT], chat_paths, CHAT_PATHS);
-  if (err == WR_OK) err = wr_json_compile(&d->progs[WR_DIALECT_RESPONSES], responses_paths, RESP_PATHS);
-  if (err == WR_OK) err = wr_json_compile(&d->progs[WR_DIALECT_ANTHROPIC], anthropic_paths, ANT_PATHS);
+  if (err == WR_OK)
+    err = wr_json_compile(&d->progs[WR_DIALECT_RESPONSES], responses_paths, RESP_PATHS);
+  if (err == WR_OK)
+    err = wr_json_compile(&d->progs[WR_DIALECT_ANTHROPIC], anthropic_paths, ANT_PATHS);
   if (err == WR_OK) err = wr_json_compile(&d->progs[WR_DIALECT_OLLAMA], ollama_paths, OLL_PATHS);
   return err;
 }
@@ -82,7 +129,8 @@ enum wr_dialect wr_dialect_of(struct wr_span path, bool anthropic) {
 }
 
 const char *wr_dialect_name(enum wr_dialect dialect) {
-  static const char *const names[WR_DIALECTS] = { "none", "openai-chat", "openai-responses", "anthropic", "ollama" };
+  static const char *const names[WR_DIALECTS] = { "none", "openai-chat", "openai-responses",
+                                                  "anthropic", "ollama" };
   return (unsigned)dialect < WR_DIALECTS ? names[dialect] : names[0];
 }
 
@@ -137,8 +185,10 @@ static void read_chat(struct wr_event *ev, const struct wr_json_value *v, struct
     ev->kind = WR_EVENT_ERROR;
     return;
   }
-  if (take_text(ev, &v[CHAT_CONTENT], WR_EVENT_TEXT) || take_text(ev, &v[CHAT_TEXT], WR_EVENT_TEXT) ||
-      take_text(ev, &v[CHAT_REFUSAL], WR_EVENT_TEXT) || take_text(ev, &v[CHAT_REASONING], WR_EVENT_REASONING) ||
+  if (take_text(ev, &v[CHAT_CONTENT], WR_EVENT_TEXT) ||
+      take_text(ev, &v[CHAT_TEXT], WR_EVENT_TEXT) ||
+      take_text(ev, &v[CHAT_REFUSAL], WR_EVENT_TEXT) ||
+      take_text(ev, &v[CHAT_REASONING], WR_EVENT_REASONING) ||
       take_text(ev, &v[CHAT_REASONING2], WR_EVENT_REASONING))
     return;
   if (v[CHAT_TOOLS].type == WR_JSON_ARRAY) {
@@ -154,7 +204,8 @@ static void read_chat(struct wr_event *ev, const struct wr_json_value *v, struct
 }
 
 /* The name of an event of the Responses API, without "response." in front. */
-static void read_responses_type(struct wr_event *ev, struct wr_span type, const struct wr_json_value *v) {
+static void read_responses_type(struct wr_event *ev, struct wr_span type,
+                                const struct wr_json_value *v) {
   if (wr_span_eq(type, WR_SPAN("error"))) {
     ev->kind = WR_EVENT_ERROR;
     ev->terminator = 1;
@@ -189,7 +240,8 @@ static struct wr_span type_of(const struct wr_event *ev, const struct wr_json_va
   return ev->name;
 }
 
-static void read_responses(struct wr_event *ev, const struct wr_json_value *v, struct wr_usage *usage) {
+static void read_responses(struct wr_event *ev, const struct wr_json_value *v,
+                           struct wr_usage *usage) {
   take_index(ev, &v[RESP_INDEX]);
   take_number(ev->data, &v[RESP_IN], &usage->input);
   take_number(ev->data, &v[RESP_OUT], &usage->output);
@@ -198,12 +250,14 @@ static void read_responses(struct wr_event *ev, const struct wr_json_value *v, s
   read_responses_type(ev, type_of(ev, &v[RESP_TYPE]), v);
 }
 
-static void read_anthropic(struct wr_event *ev, const struct wr_json_value *v, struct wr_usage *usage) {
+static void read_anthropic(struct wr_event *ev, const struct wr_json_value *v,
+                           struct wr_usage *usage) {
   struct wr_span type = type_of(ev, &v[ANT_TYPE]);
   take_index(ev, &v[ANT_INDEX]);
   if (wr_span_eq(type, WR_SPAN("content_block_delta"))) {
     ev->content = 1;
-    if (!take_text(ev, &v[ANT_TEXT], WR_EVENT_TEXT) && !take_text(ev, &v[ANT_THINKING], WR_EVENT_REASONING) &&
+    if (!take_text(ev, &v[ANT_TEXT], WR_EVENT_TEXT) &&
+        !take_text(ev, &v[ANT_THINKING], WR_EVENT_REASONING) &&
         !take_text(ev, &v[ANT_JSON], WR_EVENT_TOOL) && v[ANT_JSON].type == WR_JSON_STRING)
       ev->kind = WR_EVENT_TOOL;
     return;
@@ -212,7 +266,8 @@ static void read_anthropic(struct wr_event *ev, const struct wr_json_value *v, s
   take_number(ev->data, &v[ANT_IN2], &usage->input);
   take_number(ev->data, &v[ANT_CACHED], &usage->cached);
   take_number(ev->data, &v[ANT_OUT], &usage->output);
-  if (wr_span_eq(type, WR_SPAN("message_start")) || wr_span_eq(type, WR_SPAN("content_block_start"))) {
+  if (wr_span_eq(type, WR_SPAN("message_start")) || wr_span_eq(type, WR_SPAN("content_block_"
+                                                                             "start"))) {
     ev->kind = WR_EVENT_START;
   } else if (wr_span_eq(type, WR_SPAN("ping"))) {
     ev->kind = WR_EVENT_PING;
@@ -232,7 +287,8 @@ static bool is_true(struct wr_span doc, const struct wr_json_value *v) {
   return v->type == WR_JSON_BOOL && doc.ptr[v->raw.off] == 't';
 }
 
-static void read_ollama(struct wr_event *ev, const struct wr_json_value *v, struct wr_usage *usage) {
+static void read_ollama(struct wr_event *ev, const struct wr_json_value *v,
+                        struct wr_usage *usage) {
   take_number(ev->data, &v[OLL_IN], &usage->input);
   take_number(ev->data, &v[OLL_OUT], &usage->output);
   if (v[OLL_ERROR].type == WR_JSON_STRING) {
@@ -241,7 +297,8 @@ static void read_ollama(struct wr_event *ev, const struct wr_json_value *v, stru
     return;
   }
   ev->terminator = ev->finish = is_true(ev->data, &v[OLL_DONE]);
-  if (take_text(ev, &v[OLL_CONTENT], WR_EVENT_TEXT) || take_text(ev, &v[OLL_RESPONSE], WR_EVENT_TEXT) ||
+  if (take_text(ev, &v[OLL_CONTENT], WR_EVENT_TEXT) ||
+      take_text(ev, &v[OLL_RESPONSE], WR_EVENT_TEXT) ||
       take_text(ev, &v[OLL_THINKING], WR_EVENT_REASONING))
     return;
   if (v[OLL_TOOLS].type == WR_JSON_ARRAY) {
@@ -254,7 +311,8 @@ static void read_ollama(struct wr_event *ev, const struct wr_json_value *v, stru
 
 static const uint8_t path_counts[WR_DIALECTS] = { 0, CHAT_PATHS, RESP_PATHS, ANT_PATHS, OLL_PATHS };
 
-/* The values of the dialect's paths: by the shape of a recent event, else by a scan that teaches a shape. */
+/* The values of the dialect's paths: by the shape of a recent event, else by a scan that teaches
+ * a shape. */
 static enum wr_err values_of(struct wr_dialects *d, enum wr_dialect dialect, struct wr_span doc,
                              struct wr_json_value *v) {
   WR_DCHECK(path_counts[dialect] > 0);

@@ -1,7 +1,8 @@
 /* dialect.h: the provider dialects as tables: where text, usage and ends stand in an event.
  *
- * The dialect follows from the request's path and headers, never from a body. Reading an event is a pure function of its
- * bytes: one scan for the few paths that matter, or none where the event looks like a recent one. The programs are compiled once a worker. */
+ * The dialect follows from the request's path and headers, never from a body. Reading an event
+ * is a pure function of its bytes: one scan for the few paths that matter, or none where the
+ * event looks like a recent one. The programs are compiled once a worker. */
 #ifndef WR_RELAY_DIALECT_H
 #define WR_RELAY_DIALECT_H
 
@@ -34,11 +35,13 @@ WR_MUST_USE enum wr_err wr_dialects_init(struct wr_dialects *dialects);
 enum wr_dialect wr_dialect_of(struct wr_span path, bool anthropic);
 /* "openai-chat" … for logs. */
 const char *wr_dialect_name(enum wr_dialect dialect);
-/* OpenTelemetry's gen_ai.operation.name for a path: "chat", "text_completion", "embeddings", "generate_content", or "". */
+/* OpenTelemetry's gen_ai.operation.name for a path: "chat", "text_completion", "embeddings",
+ * "generate_content", or "". */
 struct wr_span wr_dialect_operation(struct wr_span path);
 
-/* Fills kind, text, terminator, finish, content and index of *ev from ev->name and ev->data, and what the event
- * says of usage. WR_E_EVENT_SYNTAX: the payload is not the JSON that the dialect promises (kind is UNKNOWN then). */
+/* Fills kind, text, terminator, finish, content and index of *ev from ev->name and ev->data, and
+ * what the event says of usage. WR_E_EVENT_SYNTAX: the payload is not the JSON that the dialect
+ * promises (kind is UNKNOWN then). */
 WR_MUST_USE enum wr_err wr_dialect_read(struct wr_dialects *dialects, enum wr_dialect dialect,
                                         struct wr_event *ev, struct wr_usage *usage);
 

@@ -32,19 +32,22 @@ enum wr_err wr_session_commit(struct wr_session *s) {
 static enum wr_err chunk_open(struct wr_session *s) {
   size_t n = 0, bytes = 0;
   const struct wr_frame *f;
-  while (n < FRAMES_A_CHUNK && bytes < WINDOW_BYTES && (f = wr_reader_peek(&s->reader, n)) != NULL && !f->framing) {
+  while (n < FRAMES_A_CHUNK && bytes < WINDOW_BYTES &&
+         (f = wr_reader_peek(&s->reader, n)) != NULL && !f->framing) {
     bytes += f->view.len;
     n++;
   }
   WR_DCHECK(n > 0 && bytes > 0);
   char head[WR_HTTP1_CHUNK_HEAD_BYTES];
   enum wr_err err = WR_OK;
-  if (s->chunked) err = wr_conn_write_copy(s->client, wr_span_make(head, wr_http1_chunk_head(head, bytes)));
+  if (s->chunked)
+    err = wr_conn_write_copy(s->client, wr_span_make(head, wr_http1_chunk_head(head, bytes)));
   if (err == WR_OK) s->chunk_left = (uint32_t)bytes + (s->chunked ? 2u : 0u);
   return err;
 }
 
-/* Frames that have their own framing leave as they are; those that touch in memory become one piece. */
+/* Frames that have their own framing leave as they are; those that touch in memory become one
+ * piece. */
 static enum wr_err put_framed(struct wr_session *s) {
   size_t done = 0;
   enum wr_err err = WR_OK;
@@ -94,7 +97,8 @@ static bool has_frames(const struct wr_session *s) {
 enum wr_err wr_session_drain_log(struct wr_session *s) {
   enum wr_err err = WR_OK, sent = WR_OK;
   bool wrote = false;
-  /* When the kernel has taken a whole window nobody would tell of room: the next one follows at once. */
+  /* When the kernel has taken a whole window nobody would tell of room: the next one follows at
+   * once. */
   do {
     while (err == WR_OK && has_frames(s) && wr_conn_unsent_bytes(s->client) < WINDOW_BYTES) {
       err = put_frames(s);
@@ -102,7 +106,8 @@ enum wr_err wr_session_drain_log(struct wr_session *s) {
     }
     sent = wr_conn_flush(s->client); /* also when memory is short: what leaves gives some back */
   } while (err == WR_OK && sent == WR_OK && has_frames(s) && wr_conn_unsent_bytes(s->client) == 0);
-  if (wrote && s->due[WR_DUE_HEARTBEAT]) wr_session_due(s, WR_DUE_HEARTBEAT, s->route->heartbeat_ms);
+  if (wrote && s->due[WR_DUE_HEARTBEAT])
+    wr_session_due(s, WR_DUE_HEARTBEAT, s->route->heartbeat_ms);
   if (sent != WR_OK) return sent;
   if (wr_conn_unsent_bytes(s->client) > 0) {
     wr_conn_compact(s->client);

@@ -30,7 +30,8 @@ struct wr_event {
   struct wr_span raw;  /* the event as it came, blank line included */
   struct wr_span name; /* event: field, or empty */
   struct wr_span data; /* the payload (data lines joined where there were several) */
-  struct wr_span text; /* inside data: the text's JSON literal without its quotes; empty when there is none */
+  struct wr_span
+      text; /* inside data: the text's JSON literal without its quotes; empty when there is none */
   bool text_escaped;   /* text has escapes: decode before use */
   uint8_t kind;        /* enum wr_event_kind */
   uint8_t terminator;  /* this is the dialect's end of stream */

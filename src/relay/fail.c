@@ -79,9 +79,13 @@ static void remember(struct wr_session *s, enum wr_err err, struct wr_span why) 
 /* When nothing else can be had: a constant answer, without a byte of memory. */
 static enum wr_step last_resort(struct wr_session *s) {
   static const char openai[] = LAST_RESORT_HEAD "content-length: 128\r\n\r\n"
-      "{\"error\":{\"message\":\"" LAST_RESORT_TEXT "\",\"type\":\"server_error\",\"param\":null,\"code\":\"pool_full\"}}";
+                                                "{\"error\":{\"message\":\"" LAST_RESORT_TEXT
+                                                "\",\"type\":\"server_error\",\"param\":null,"
+                                                "\"code\":\"pool_full\"}}";
   static const char anthropic[] = LAST_RESORT_HEAD "content-length: 115\r\n\r\n"
-      "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"" LAST_RESORT_TEXT "\"}}";
+                                                   "{\"type\":\"error\",\"error\":{\"type\":"
+                                                   "\"overloaded_error\",\"message\":"
+                                                   "\"" LAST_RESORT_TEXT "\"}}";
   bool is_anthropic = s->dialect == WR_DIALECT_ANTHROPIC;
   struct wr_span text = is_anthropic ? wr_span_make(anthropic, sizeof anthropic - 1)
                                      : wr_span_make(openai, sizeof openai - 1);
@@ -92,7 +96,8 @@ static enum wr_step last_resort(struct wr_session *s) {
   return WR_STEP_FLUSH;
 }
 
-/* Appends bytes that were written here to the log or straight to the connection, in blocks of the pool. */
+/* Appends bytes that were written here to the log or straight to the connection, in blocks of
+ * the pool. */
 static enum wr_err put_copy(struct wr_session *s, struct wr_span bytes, bool to_log) {
   struct wr_slabs *slabs = wr_session_slabs(s);
   while (bytes.len) {
@@ -101,14 +106,16 @@ static enum wr_err put_copy(struct wr_session *s, struct wr_span bytes, bool to_
     if (!b) return WR_E_POOL_FULL;
     memcpy(b->data, bytes.ptr, n);
     struct wr_view v = wr_view_take(b, 0, n);
-    enum wr_err err = to_log ? wr_stream_append(&s->stream, &v, WR_EVENT_UNKNOWN) : wr_conn_write(s->client, &v);
+    enum wr_err err =
+        to_log ? wr_stream_append(&s->stream, &v, WR_EVENT_UNKNOWN) : wr_conn_write(s->client, &v);
     if (err != WR_OK) return err;
     bytes = wr_span_sub(bytes, n, bytes.len - n);
   }
   return WR_OK;
 }
 
-static enum wr_err put_retry_after(struct wr_buf *out, unsigned status, const struct wr_verdict *v) {
+static enum wr_err put_retry_after(struct wr_buf *out, unsigned status,
+                                   const struct wr_verdict *v) {
   for (size_t i = 0; v && i < v->header_count; i++)
     if (wr_span_ieq(v->headers[i].name, WR_SPAN("retry-after"))) return WR_OK;
   if (status != 503 && status != 429) return WR_OK;
@@ -117,14 +124,15 @@ static enum wr_err put_retry_after(struct wr_buf *out, unsigned status, const st
 }
 
 /* Head and body of an answer made here. The body stands at the end of the same room. */
-static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span type, struct wr_span body,
-                          const struct wr_verdict *v) {
+static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span type,
+                          struct wr_span body, const struct wr_verdict *v) {
   WR_CHECK(!s->committed && status >= 200 && status <= 599);
   char head[4096];
   size_t body_bytes = s->head_request ? 0 : body.len;
   struct wr_buf out;
   wr_buf_init(&out, head, sizeof head);
-  if (s->rq && !s->rq->body_done) s->keep_alive = false; /* what is left of the request isn't read */
+  if (s->rq && !s->rq->body_done)
+    s->keep_alive = false; /* what is left of the request isn't read */
   if (s->relay->draining || status == 503) s->keep_alive = false;
   enum wr_err err = wr_http1_put_status(&out, status, none());
   if (err == WR_OK) err = wr_http1_put_field(&out, WR_SPAN("content-type"), type);
@@ -133,7 +141,8 @@ static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span 
   if (err == WR_OK) err = put_retry_after(&out, status, v);
   if (err == WR_OK && status == 401)
     err = wr_http1_put_field(&out, WR_SPAN("www-authenticate"), WR_SPAN("Bearer"));
-  if (err == WR_OK && !s->keep_alive) err = wr_http1_put_field(&out, WR_SPAN("connection"), WR_SPAN("close"));
+  if (err == WR_OK && !s->keep_alive)
+    err = wr_http1_put_field(&out, WR_SPAN("connection"), WR_SPAN("close"));
   if (err == WR_OK) err = wr_http1_put_field_u64(&out, WR_SPAN("content-length"), body.len);
   if (err == WR_OK) err = wr_http1_put_end(&out);
   if (s->head_request) body.len = 0;
@@ -176,7 +185,8 @@ static enum wr_step break_off(struct wr_session *s, enum wr_err err) {
   if (s->mode != WR_MODE_RAW)
     wr_reply_error_event(&out, (enum wr_dialect)s->dialect, status ? (unsigned)status : 502,
                          wr_span_str(wr_err_label(err)), message_of(err), s->events);
-  /* Where there is no word for it, or no room, the framing alone says that the answer is not whole. */
+  /* Where there is no word for it, or no room, the framing alone says that the answer is not
+   * whole. */
   if (!out.overflow && out.len) (void)!put_copy(s, wr_buf_span(&out), true);
   return WR_STEP_FLUSH;
 }
@@ -191,8 +201,8 @@ enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_sp
   char body[1024];
   struct wr_buf out;
   wr_buf_init(&out, body, sizeof body);
-  wr_reply_error_body(&out, (enum wr_dialect)s->dialect, (unsigned)status, wr_span_str(wr_err_label(err)),
-                      message_of(err));
+  wr_reply_error_body(&out, (enum wr_dialect)s->dialect, (unsigned)status,
+                      wr_span_str(wr_err_label(err)), message_of(err));
   return reply(s, (unsigned)status, WR_SPAN("application/json"), wr_buf_span(&out), NULL);
 }
 
@@ -219,15 +229,18 @@ enum wr_step wr_session_answer(struct wr_session *s, struct wr_span text, bool s
   if (!room) return wr_session_fail(s, WR_E_NOMEM, none());
   struct wr_buf out;
   wr_buf_init(&out, room, room_bytes);
-  wr_reply_answer(&out, (enum wr_dialect)s->dialect, stream, wr_session_model(s), text, s->id, (uint64_t)time(NULL));
+  wr_reply_answer(&out, (enum wr_dialect)s->dialect, stream, wr_session_model(s), text, s->id,
+                  (uint64_t)time(NULL));
   if (out.overflow) return wr_session_fail(s, WR_E_POLICY_ERROR, none());
   source_end(s, false);
   s->outcome = WR_OUTCOME_COMPLETE;
-  struct wr_span type = stream ? wr_reply_stream_type((enum wr_dialect)s->dialect) : WR_SPAN("application/json");
+  struct wr_span type =
+      stream ? wr_reply_stream_type((enum wr_dialect)s->dialect) : WR_SPAN("application/json");
   return reply(s, 200, type, wr_buf_span(&out), NULL);
 }
 
-/* Another try is legal while nothing of an answer was seen, the request is still held, and someone is left to ask. */
+/* Another try is legal while nothing of an answer was seen, the request is still held, and
+ * someone is left to ask. */
 static bool may_retry(const struct wr_session *s, enum wr_err err) {
   if (s->committed || !s->rq || s->rq->streaming) return false;
   if (s->at->reused && !s->at->answered && s->at->conn && wr_err_retry(err) == WR_RETRY_SAFE &&
@@ -252,10 +265,12 @@ enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, st
 enum wr_step wr_session_client_gone(struct wr_session *s) {
   WR_CHECK(s->client != NULL);
   /* Who leaves right after the last word has heard it all. */
-  bool heard = s->committed && wr_reader_left(&s->reader) == 0 && wr_conn_unsent_bytes(s->client) == 0 &&
+  bool heard = s->committed && wr_reader_left(&s->reader) == 0 &&
+               wr_conn_unsent_bytes(s->client) == 0 &&
                (s->terminator || (s->source_done && s->outcome == WR_OUTCOME_NONE));
   if (heard && s->outcome == WR_OUTCOME_NONE) s->outcome = WR_OUTCOME_COMPLETE;
-  if (s->status && !s->committed) heard = wr_conn_unsent_bytes(s->client) == 0; /* of an answer made here */
+  if (s->status && !s->committed)
+    heard = wr_conn_unsent_bytes(s->client) == 0; /* of an answer made here */
   if (!heard && s->outcome == WR_OUTCOME_NONE) {
     s->outcome = WR_OUTCOME_CLIENT_GONE;
     if (!s->err) s->err = WR_E_CLIENT_GONE;
@@ -290,5 +305,6 @@ void wr_session_stop(struct wr_session *s, struct wr_span reason) {
   };
   wr_buf_init(&out, text, sizeof text);
   wr_reply_ending(&out, (enum wr_dialect)s->dialect, &ending);
-  if (out.overflow || put_copy(s, wr_buf_span(&out), true) != WR_OK) s->clean = s->keep_alive = false;
+  if (out.overflow || put_copy(s, wr_buf_span(&out), true) != WR_OK)
+    s->clean = s->keep_alive = false;
 }

@@ -51,7 +51,8 @@ static enum wr_err put_back(struct wr_conn *conn, struct wr_view *piece, size_t 
   return wr_conn_unread(conn, piece);
 }
 
-enum wr_err wr_headbuf_read(struct wr_headbuf *hb, struct wr_conn *conn, size_t max_bytes, bool skip_crlf) {
+enum wr_err wr_headbuf_read(struct wr_headbuf *hb, struct wr_conn *conn, size_t max_bytes,
+                            bool skip_crlf) {
   struct wr_view in;
   while (wr_conn_take(conn, &in)) {
     size_t had = hb->head.len;
@@ -59,7 +60,8 @@ enum wr_err wr_headbuf_read(struct wr_headbuf *hb, struct wr_conn *conn, size_t 
       hb->head = wr_view_keep(&in);
     } else {
       enum wr_err err = join(hb, conn, &in, max_bytes);
-      if (err == WR_E_POOL_FULL && wr_conn_unread(conn, &in) != WR_OK) return WR_E_RESET; /* bytes are lost */
+      if (err == WR_E_POOL_FULL && wr_conn_unread(conn, &in) != WR_OK)
+        return WR_E_RESET; /* bytes are lost */
       if (err != WR_OK) {
         wr_view_drop(&in);
         return err;

@@ -1,8 +1,10 @@
 /* hooks.h: the policy as the relay sees it: a table of C functions.
  *
- * One table a worker and generation, filled by policy/hooks.c (or by a test with fakes). The relay calls a function only when the
- * route's mask (conf.h: enum wr_hook_bit) has its bit. Hooks never block and never keep what they are given: every span and struct is
- * borrowed for the call. A failure of a script never shows here: the engine turns it into the verdict that its fail mode asks for. */
+ * One table a worker and generation, filled by policy/hooks.c (or by a test with fakes). The
+ * relay calls a function only when the route's mask (conf.h: enum wr_hook_bit) has its bit.
+ * Hooks never block and never keep what they are given: every span and struct is borrowed for
+ * the call. A failure of a script never shows here: the engine turns it into the verdict that
+ * its fail mode asks for. */
 #ifndef WR_RELAY_HOOKS_H
 #define WR_RELAY_HOOKS_H
 
@@ -67,7 +69,8 @@ enum wr_verdict_kind {
   WR_VERDICT_REJECT, /* request: `status`, `text`, `headers` */
   WR_VERDICT_ANSWER, /* request: `text` as a complete answer of the client's dialect */
   WR_VERDICT_DROP,   /* event */
-  WR_VERDICT_STOP    /* event: `text` is the reason ("length" ends over_budget; anything else stopped) */
+  WR_VERDICT_STOP /* event: `text` is the reason ("length" ends over_budget; anything else stopped)
+                   */
 };
 
 #define WR_VERDICT_HEADERS 8
@@ -83,11 +86,15 @@ struct wr_verdict {
   struct { struct wr_span name, value; } headers[WR_VERDICT_HEADERS]; /* borrowed: as above */
 };
 
+/* raw: the event as it came, in one piece. */
+typedef void (*wr_hook_event_fn)(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
+                                 const struct wr_view *raw, struct wr_verdict *out);
+
 struct wr_hooks {
   void *ctx; /* borrowed: the engine; outlives the table */
-  void (*request)(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq, struct wr_verdict *out);
-  void (*event)(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev, const struct wr_view *raw,
-                struct wr_verdict *out);
+  void (*request)(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
+                  struct wr_verdict *out);
+  wr_hook_event_fn event;
   /* Once for every stream for which any other hook ran, always; frees s->policy. */
   void (*end)(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
 };

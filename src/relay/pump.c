@@ -1,4 +1,5 @@
-/* From the upstream to the log: body bytes become events, events pass the policy, what passes becomes frames. */
+/* From the upstream to the log: body bytes become events, events pass the policy, what passes
+ * becomes frames. */
 #include <string.h>
 
 #include "base/buf.h"
@@ -13,7 +14,7 @@ struct cut {
   struct wr_view whole;      /* owned until given to the log */
   struct wr_span raw;        /* all its bytes in one piece */
   struct wr_sse_event sse;
-  uint8_t lead;              /* bytes of the chunk's head before whole, if it is one whole chunk; 0: it isn't */
+  uint8_t lead; /* bytes of the chunk's head before whole, if it is one whole chunk; 0: it isn't */
 };
 
 /* Pieces of an unfinished event: beyond so many, small ones are copied together. */
@@ -23,7 +24,8 @@ static enum wr_err append(struct wr_session *s, struct wr_view *take_view, uint8
   return wr_stream_append(&s->stream, take_view, kind);
 }
 
-/* Joins the pieces of an event that came in several: into a block where one is large enough, else only for reading. */
+/* Joins the pieces of an event that came in several: into a block where one is large enough,
+ * else only for reading. */
 static enum wr_err join(struct wr_session *s, struct cut *c) {
   struct wr_viewq *q = &s->at->part;
   struct wr_slabs *slabs = wr_session_slabs(s);
@@ -34,7 +36,8 @@ static enum wr_err join(struct wr_session *s, struct cut *c) {
   }
   bool fits = q->bytes <= wr_slabs_max_block(slabs);
   struct wr_block *b = fits ? wr_slabs_alloc(slabs, q->bytes, WR_CHARGE_CLIENT) : NULL;
-  char *to = b ? b->data : wr_relay_scratch(s->relay, q->bytes * 2); /* the second half: joined data lines */
+  char *to = b ? b->data
+               : wr_relay_scratch(s->relay, q->bytes * 2); /* the second half: joined data lines */
   if (!to) return WR_E_NOMEM;
   size_t len = q->bytes, at = 0;
   for (size_t i = 0; i < q->count; i++) {
@@ -113,7 +116,8 @@ static void note(struct wr_session *s, const struct wr_event *ev) {
   if (ev->terminator || ev->finish || ev->kind == WR_EVENT_ERROR) s->due[WR_DUE_TOKEN] = 0;
   s->due[WR_DUE_IDLE] = 0; /* set anew once a turn, by the step */
   if (s->dialect == WR_DIALECT_ANTHROPIC) {
-    if (ev->kind == WR_EVENT_START && wr_span_eq(ev->name, WR_SPAN("content_block_start"))) s->open_block = ev->index + 1;
+    if (ev->kind == WR_EVENT_START && wr_span_eq(ev->name, WR_SPAN("content_block_start")))
+      s->open_block = ev->index + 1;
     if (wr_span_eq(ev->name, WR_SPAN("content_block_stop"))) s->open_block = 0;
   }
   if (!s->hook) return;
@@ -127,13 +131,15 @@ static void note(struct wr_session *s, const struct wr_event *ev) {
 /* A stream that a policy may end must end under its own name: that stands in the first event. */
 static void learn_identity(struct wr_session *s, const struct wr_event *ev) {
   struct wr_json_value v[3];
-  if (s->answer_id || s->events > 0 || wr_json_scan(&s->relay->identity_prog, ev->data, v) != WR_OK) return;
+  if (s->answer_id || s->events > 0 || wr_json_scan(&s->relay->identity_prog, ev->data, v) != WR_OK)
+    return;
   const struct wr_json_value *id = v[0].type == WR_JSON_STRING ? &v[0] : &v[1];
   if (id->type == WR_JSON_STRING && !id->escaped && id->raw.len <= 256) {
     struct wr_span text = wr_json_unquote(wr_json_raw(ev->data, id));
     s->answer_id = wr_heap_strndup(WR_HEAP_RELAY, text.ptr, text.len);
   }
-  if (v[2].type == WR_JSON_NUMBER && wr_json_u64(wr_json_raw(ev->data, &v[2]), &s->answer_created) != WR_OK)
+  if (v[2].type == WR_JSON_NUMBER &&
+      wr_json_u64(wr_json_raw(ev->data, &v[2]), &s->answer_created) != WR_OK)
     s->answer_created = 0;
 }
 
@@ -165,7 +171,9 @@ static void read_text(struct wr_session *s, struct wr_event *ev) {
   const struct wr_conf_upstream *up = s->at->peer->up;
   struct wr_json_value v;
   if (!up->text_path || s->dialect != WR_DIALECT_NONE) return;
-  if (s->relay->text_prog_of != up && wr_json_compile(&s->relay->text_prog, &up->text_path, 1) != WR_OK) return;
+  if (s->relay->text_prog_of != up &&
+      wr_json_compile(&s->relay->text_prog, &up->text_path, 1) != WR_OK)
+    return;
   s->relay->text_prog_of = up;
   if (wr_json_scan(&s->relay->text_prog, ev->data, &v) != WR_OK || v.type != WR_JSON_STRING) return;
   ev->text = wr_json_unquote(wr_json_raw(ev->data, &v));
@@ -180,11 +188,13 @@ static enum wr_err take_event(struct wr_session *s, struct cut *c) {
     enum wr_err err = join(s, c);
     if (err != WR_OK) return err;
   }
-  if (c->sse.kind != WR_SSE_EVENT) return append_event(s, c, WR_EVENT_PING); /* comments don't reset the idle deadline */
+  if (c->sse.kind != WR_SSE_EVENT)
+    return append_event(s, c, WR_EVENT_PING); /* comments don't reset the idle deadline */
   struct wr_event ev = { .raw = c->raw, .name = wr_span_at(c->raw.ptr, c->sse.name) };
   struct wr_usage usage = { -1, -1, -1, -1 };
   enum wr_err err = data_of(s, c, &ev.data);
-  if (err == WR_OK) err = wr_dialect_read(&s->relay->dialects, (enum wr_dialect)s->at->dialect, &ev, &usage);
+  if (err == WR_OK)
+    err = wr_dialect_read(&s->relay->dialects, (enum wr_dialect)s->at->dialect, &ev, &usage);
   if (err != WR_OK) {
     drop_event(s, c);
     return err;
@@ -204,7 +214,8 @@ static enum wr_err take_event(struct wr_session *s, struct cut *c) {
 }
 
 /* A line of NDJSON in the clothes of an event. */
-static enum wr_err next_line(struct wr_session *s, struct wr_span in, size_t *used, struct wr_sse_event *ev) {
+static enum wr_err next_line(struct wr_session *s, struct wr_span in, size_t *used,
+                             struct wr_sse_event *ev) {
   struct wr_ndjson_line line;
   enum wr_err err = wr_ndjson_next(&s->at->cut.lines, in, used, &line);
   *ev = (struct wr_sse_event){ .kind = WR_SSE_EVENT };
@@ -221,7 +232,8 @@ static enum wr_err part_reserve(struct wr_session *s) {
   struct wr_slabs *slabs = wr_session_slabs(s);
   if (q->count < q->cap) return WR_OK;
   size_t copied = 0;
-  if (q->count >= PART_MANY && wr_viewq_compact(q, slabs, WR_CHARGE_CLIENT, &copied) != WR_OK) return WR_E_POOL_FULL;
+  if (q->count >= PART_MANY && wr_viewq_compact(q, slabs, WR_CHARGE_CLIENT, &copied) != WR_OK)
+    return WR_E_POOL_FULL;
   wr_loop_stats(s->relay->loop)->copy_bytes[WR_COPY_COMPACT] += copied;
   s->copied += copied;
   if (q->count < q->cap) return WR_OK;
@@ -232,7 +244,8 @@ static enum wr_err part_reserve(struct wr_session *s) {
   return err;
 }
 
-/* Whatever the next bytes turn out to be finds room in log and queue: nothing that was parsed is ever parsed again. */
+/* Whatever the next bytes turn out to be finds room in log and queue: nothing that was parsed is
+ * ever parsed again. */
 static enum wr_err reserve(struct wr_session *s) {
   struct wr_viewq *q = &s->at->part;
   if (q->count == q->cap) {
@@ -292,7 +305,8 @@ static enum wr_err take_data(struct wr_session *s) {
   return err == WR_E_AGAIN ? WR_OK : err;
 }
 
-/* Is this all of a chunk, framed as weir itself would frame it towards this client? Then the length of its head. */
+/* Is this all of a chunk, framed as weir itself would frame it towards this client? Then the
+ * length of its head. */
 static uint8_t lead_of(const struct wr_session *s, size_t off, size_t len, size_t used) {
   char head[WR_HTTP1_CHUNK_HEAD_BYTES];
   if (!s->chunked || s->mode != WR_MODE_EVENTS || used != off + len + 2) return 0;
@@ -331,7 +345,8 @@ static enum wr_err decode(struct wr_session *s) {
   return WR_OK;
 }
 
-/* The bytes behind the last event: a last line without its end, the LF of a last CRLF, or a byte order mark. */
+/* The bytes behind the last event: a last line without its end, the LF of a last CRLF, or a byte
+ * order mark. */
 static enum wr_err take_rest(struct wr_session *s) {
   struct wr_attempt *at = s->at;
   struct wr_ndjson_line line;

@@ -95,7 +95,8 @@ void wr_relay_accept(struct wr_relay *relay, uint32_t listen_index, struct wr_co
   }
   relay->count++;
   WR_RELAY_COUNT(relay, open, 1);
-  if (relay->draining && !wr_timer_is_set(&relay->drain_timer)) wr_timer_set(relay->loop, &relay->drain_timer, DRAIN_IDLE_MS);
+  if (relay->draining && !wr_timer_is_set(&relay->drain_timer))
+    wr_timer_set(relay->loop, &relay->drain_timer, DRAIN_IDLE_MS);
 }
 
 void wr_relay_left(struct wr_relay *relay) {
@@ -143,7 +144,8 @@ void wr_relay_stop(struct wr_relay *relay) {
 uint32_t wr_relay_connections(const struct wr_relay *relay) { return relay->count; }
 const struct wr_relay_stats *wr_relay_stats(const struct wr_relay *relay) { return &relay->stats; }
 
-void wr_relay_each(struct wr_relay *relay, void (*fn)(void *ctx, const struct wr_relay_row *row), void *ctx) {
+void wr_relay_each(struct wr_relay *relay, void (*fn)(void *ctx, const struct wr_relay_row *row),
+                   void *ctx) {
   uint64_t now = wr_loop_now_us(relay->loop);
   for (struct wr_list *l = relay->sessions.next; l != &relay->sessions; l = l->next) {
     struct wr_session *s = WR_CONTAINER(l, struct wr_session, link);

@@ -1,7 +1,8 @@
 /* relay.h: one worker's relay: it takes accepted connections and makes sessions of them.
  *
- * Owned by the worker, on its loop's thread. A generation (configuration, hooks, upstreams) is counted: a request keeps
- * the one that it began with. What crosses workers stands in wr_relay_shared (C11 atomics). */
+ * Owned by the worker, on its loop's thread. A generation (configuration, hooks, upstreams) is
+ * counted: a request keeps the one that it began with. What crosses workers stands in
+ * wr_relay_shared (C11 atomics). */
 #ifndef WR_RELAY_RELAY_H
 #define WR_RELAY_RELAY_H
 
@@ -26,8 +27,10 @@ struct wr_relay_shared {
   _Atomic uint64_t next_id;   /* of requests */
   _Atomic uint32_t requests;  /* that run now, over all workers */
   _Atomic bool draining;
-  _Atomic uint32_t upstreams[WR_RELAY_UPSTREAMS]; /* attempts that run, by index of conf->upstreams */
-  _Atomic uint32_t keys[WR_RELAY_KEYS]; /* requests that run, by index of conf->keys modulo the size */
+  _Atomic uint32_t
+      upstreams[WR_RELAY_UPSTREAMS]; /* attempts that run, by index of conf->upstreams */
+  _Atomic uint32_t
+      keys[WR_RELAY_KEYS]; /* requests that run, by index of conf->keys modulo the size */
 };
 
 /* Counters of one worker: written by its thread with plain relaxed stores, read by any. */
@@ -60,9 +63,10 @@ struct wr_relay_options {
   struct wr_loop *loop;            /* borrowed: the worker's */
   struct wr_relay_shared *shared;  /* borrowed: the process's */
   struct wr_relay_gen *gen;        /* borrowed: the worker's; counted */
-  void (*record)(void *ctx, const struct wr_record *record); /* each finished exchange; may be NULL */
+  void (*record)(void *ctx,
+                 const struct wr_record *record); /* each finished exchange; may be NULL */
   void *record_ctx;                /* borrowed: the worker */
-  void (*drained)(void *ctx);      /* once, when draining and the last connection is gone; may be NULL */
+  void (*drained)(void *ctx); /* once, when draining and the last connection is gone; may be NULL */
 };
 
 WR_MUST_USE enum wr_err wr_relay_new(const struct wr_relay_options *options, struct wr_relay **out);
@@ -74,7 +78,8 @@ void wr_relay_accept(struct wr_relay *relay, uint32_t listen_index, struct wr_co
 /* New requests use this generation from now on. */
 void wr_relay_set_gen(struct wr_relay *relay, struct wr_relay_gen *gen);
 
-/* In-flight requests go on; each connection closes after its next answer; those that stay idle close after two seconds. */
+/* In-flight requests go on; each connection closes after its next answer; those that stay idle
+ * close after two seconds. */
 void wr_relay_drain(struct wr_relay *relay);
 /* Ends everything now: streams that run get the dialect's error event. */
 void wr_relay_stop(struct wr_relay *relay);
@@ -89,6 +94,7 @@ struct wr_relay_row {
   uint16_t status;
   bool paused, committed;
 };
-void wr_relay_each(struct wr_relay *relay, void (*fn)(void *ctx, const struct wr_relay_row *row), void *ctx);
+void wr_relay_each(struct wr_relay *relay, void (*fn)(void *ctx, const struct wr_relay_row *row),
+                   void *ctx);
 
 #endif

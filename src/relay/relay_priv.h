@@ -26,13 +26,14 @@ struct wr_relay {
   struct wr_json_prog text_prog;  /* of the upstream below */
   const struct wr_conf_upstream *text_prog_of; /* borrowed: a generation's; only compared */
   struct wr_head head;            /* scratch: the head that is being parsed or written from */
-  char *scratch;                  /* owned: for an event in one piece, and for what weir writes itself */
+  char *scratch; /* owned: for an event in one piece, and for what weir writes itself */
   size_t scratch_bytes;
 };
 
-#define WR_RELAY_COUNT(relay, field, n)                                                              \
-  atomic_store_explicit(&(relay)->stats.field,                                                       \
-                        atomic_load_explicit(&(relay)->stats.field, memory_order_relaxed) + (uint64_t)(n), \
+#define WR_RELAY_COUNT(relay, field, n)                                                            \
+  atomic_store_explicit(&(relay)->stats.field,                                                     \
+                        atomic_load_explicit(&(relay)->stats.field, memory_order_relaxed) +        \
+                            (uint64_t)(n),                                                         \
                         memory_order_relaxed)
 
 /* Scratch of at least this size; NULL when memory is short. Valid until the next call. */

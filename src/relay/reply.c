@@ -27,7 +27,8 @@ static const char *anthropic_type(unsigned status) {
 
 static void put_str(struct wr_buf *out, const char *s) { wr_buf_put(out, wr_span_str(s)); }
 
-static void openai_error(struct wr_buf *out, unsigned status, struct wr_span code, struct wr_span message) {
+static void openai_error(struct wr_buf *out, unsigned status, struct wr_span code,
+                         struct wr_span message) {
   put_str(out, "{\"error\":{\"message\":");
   wr_buf_json_string(out, message);
   wr_buf_printf(out, ",\"type\":\"%s\",\"param\":null,\"code\":", openai_type(status));
@@ -39,7 +40,8 @@ static void openai_error(struct wr_buf *out, unsigned status, struct wr_span cod
 }
 
 static void anthropic_error(struct wr_buf *out, unsigned status, struct wr_span message) {
-  wr_buf_printf(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", anthropic_type(status));
+  wr_buf_printf(
+      out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", anthropic_type(status));
   wr_buf_json_string(out, message);
   put_str(out, "}}");
 }
@@ -50,8 +52,8 @@ static void ollama_error(struct wr_buf *out, struct wr_span message) {
   put_str(out, "}");
 }
 
-void wr_reply_error_body(struct wr_buf *out, enum wr_dialect dialect, unsigned status, struct wr_span code,
-                         struct wr_span message) {
+void wr_reply_error_body(struct wr_buf *out, enum wr_dialect dialect, unsigned status,
+                         struct wr_span code, struct wr_span message) {
   WR_DCHECK(status >= 400 && status <= 599);
   if (dialect == WR_DIALECT_ANTHROPIC)
     anthropic_error(out, status, message);
@@ -61,8 +63,8 @@ void wr_reply_error_body(struct wr_buf *out, enum wr_dialect dialect, unsigned s
     openai_error(out, status, code, message);
 }
 
-void wr_reply_error_event(struct wr_buf *out, enum wr_dialect dialect, unsigned status, struct wr_span code,
-                          struct wr_span message, uint64_t sequence) {
+void wr_reply_error_event(struct wr_buf *out, enum wr_dialect dialect, unsigned status,
+                          struct wr_span code, struct wr_span message, uint64_t sequence) {
   WR_DCHECK(status >= 400 && status <= 599 && !out->overflow);
   switch (dialect) {
     case WR_DIALECT_CHAT:
@@ -93,7 +95,8 @@ void wr_reply_error_event(struct wr_buf *out, enum wr_dialect dialect, unsigned 
 }
 
 struct wr_span wr_reply_stream_type(enum wr_dialect dialect) {
-  return dialect == WR_DIALECT_OLLAMA ? WR_SPAN("application/x-ndjson") : WR_SPAN("text/event-stream; charset=utf-8");
+  return dialect == WR_DIALECT_OLLAMA ? WR_SPAN("application/x-ndjson")
+                                      : WR_SPAN("text/event-stream; charset=utf-8");
 }
 
 struct wr_span wr_reply_heartbeat(enum wr_dialect dialect) {
@@ -101,7 +104,8 @@ struct wr_span wr_reply_heartbeat(enum wr_dialect dialect) {
   return dialect == WR_DIALECT_ANTHROPIC ? WR_SSE_ANTHROPIC_PING : WR_SSE_HEARTBEAT;
 }
 
-/* A policy's reason in the words of the dialect; what the dialect doesn't know is a content filter. */
+/* A policy's reason in the words of the dialect; what the dialect doesn't know is a content
+ * filter. */
 static struct wr_span chat_reason(struct wr_span reason) {
   if (wr_span_eq(reason, WR_SPAN("length"))) return WR_SPAN("length");
   return WR_SPAN("content_filter");
@@ -122,25 +126,30 @@ static void ending_chat(struct wr_buf *out, const struct wr_reply_ending *e) {
 }
 
 static void ending_responses(struct wr_buf *out, const struct wr_reply_ending *e) {
-  put_str(out, "event: response.incomplete\ndata: {\"type\":\"response.incomplete\",\"response\":{\"id\":");
+  put_str(out, "event: response.incomplete\ndata: "
+               "{\"type\":\"response.incomplete\",\"response\":{\"id\":");
   wr_buf_json_string(out, e->id);
-  put_str(out, ",\"object\":\"response\",\"status\":\"incomplete\",\"error\":null,\"incomplete_details\":{\"reason\":");
+  put_str(out, ",\"object\":\"response\",\"status\":\"incomplete\",\"error\":null,\"incomplete_"
+               "details\":{\"reason\":");
   bool length = wr_span_eq(e->reason, WR_SPAN("length"));
   wr_buf_json_string(out, length ? WR_SPAN("max_output_tokens") : WR_SPAN("content_filter"));
   put_str(out, "},\"model\":");
   wr_buf_json_string(out, e->model);
-  wr_buf_printf(out, ",\"output\":[],\"usage\":null},\"sequence_number\":%" PRIu64 "}\n\n", e->sequence);
+  wr_buf_printf(out, ",\"output\":[],\"usage\":null},\"sequence_number\":%" PRIu64 "}\n\n",
+                e->sequence);
 }
 
 static void ending_anthropic(struct wr_buf *out, const struct wr_reply_ending *e) {
   if (!e->finished) {
     if (e->open_block >= 0)
       wr_buf_printf(out,
-                    "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":%" PRId64 "}\n\n",
+                    "event: content_block_stop\ndata: "
+                    "{\"type\":\"content_block_stop\",\"index\":%" PRId64 "}\n\n",
                     e->open_block);
     bool length = wr_span_eq(e->reason, WR_SPAN("length"));
     wr_buf_printf(out,
-                  "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%s\","
+                  "event: message_delta\ndata: "
+                  "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"%s\","
                   "\"stop_sequence\":null},\"usage\":{\"output_tokens\":%" PRId64 "}}\n\n",
                   length ? "max_tokens" : "refusal", e->output_tokens < 0 ? 0 : e->output_tokens);
   }
@@ -150,7 +159,8 @@ static void ending_anthropic(struct wr_buf *out, const struct wr_reply_ending *e
 static void ending_ollama(struct wr_buf *out, const struct wr_reply_ending *e) {
   put_str(out, "{\"model\":");
   wr_buf_json_string(out, e->model);
-  put_str(out, ",\"created_at\":\"1970-01-01T00:00:00Z\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},");
+  put_str(out, ",\"created_at\":\"1970-01-01T00:00:00Z\",\"message\":{\"role\":\"assistant\","
+               "\"content\":\"\"},");
   put_str(out, "\"response\":\"\",\"done\":true,\"done_reason\":");
   wr_buf_json_string(out, chat_reason(e->reason));
   put_str(out, "}\n");

@@ -57,7 +57,8 @@ static enum wr_err take_piece(struct wr_session *s, struct wr_view *in, size_t h
     size_t used = 0;
     struct wr_span data;
     struct wr_span bytes = wr_view_span(in);
-    if (bytes.len > hold - rq->body.bytes) bytes.len = hold - rq->body.bytes; /* no more than may be held */
+    if (bytes.len > hold - rq->body.bytes)
+      bytes.len = hold - rq->body.bytes; /* no more than may be held */
     err = wr_http1_body_next(&rq->decode, bytes, &used, &data);
     if (err != WR_OK && err != WR_E_AGAIN && err != WR_E_END) break;
     s->in_bytes += data.len;

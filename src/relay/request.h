@@ -1,4 +1,5 @@
-/* request.h: the client's request until it has been sent and its answer is committed. Internal to relay/. */
+/* request.h: the client's request until it has been sent and its answer is committed. Internal
+ * to relay/. */
 #ifndef WR_RELAY_REQUEST_H
 #define WR_RELAY_REQUEST_H
 
@@ -27,7 +28,7 @@ struct wr_request {
   struct wr_viewq body;        /* decoded bytes that are held: the first inspect_bytes */
   struct wr_http1_body decode; /* of the client's body */
   struct wr_json_stream *scan; /* owned; NULL when the body isn't JSON */
-  uint64_t sent_off;           /* absolute body offset up to which bytes were given to the upstream */
+  uint64_t sent_off; /* absolute body offset up to which bytes were given to the upstream */
   uint64_t held_from;          /* body offset of the first held byte: 0 unless it was given away */
   uint8_t method;              /* enum wr_method */
   bool length_known;
@@ -39,13 +40,14 @@ struct wr_request {
   int64_t max_tokens;          /* -1: not said */
   int64_t cap_tokens;          /* -1: none */
   uint64_t content_length;
-  char *model;                 /* owned: what to put in place of the client's model; NULL: unchanged */
+  char *model; /* owned: what to put in place of the client's model; NULL: unchanged */
 };
 
 WR_MUST_USE enum wr_err wr_request_new(struct wr_request **out);
 void wr_request_free(struct wr_request *rq);
-/* Takes what the client has sent of its body into rq->body, up to `hold` bytes held. WR_OK: more may come, or `hold` is
- * reached. WR_E_END: the body is complete. HTTP_CHUNK, HTTP_FRAMING, BODY_TOO_LARGE, POOL_FULL. */
+/* Takes what the client has sent of its body into rq->body, up to `hold` bytes held. WR_OK: more
+ * may come, or `hold` is reached. WR_E_END: the body is complete. HTTP_CHUNK, HTTP_FRAMING,
+ * BODY_TOO_LARGE, POOL_FULL. */
 WR_MUST_USE enum wr_err wr_request_read_body(struct wr_session *s, size_t hold);
 /* Makes the held body one piece, or as much of its beginning as the largest block holds. */
 WR_MUST_USE enum wr_err wr_request_flatten(struct wr_session *s);

@@ -1,4 +1,5 @@
-/* The request as the upstream gets it: a head written anew, and the client's body with what must change in it. */
+/* The request as the upstream gets it: a head written anew, and the client's body with what must
+ * change in it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -58,13 +59,15 @@ static void edit_model(const struct wr_session *s, struct edits *edits) {
 /* The field that bounds the answer, by dialect and upstream. */
 static const char *cap_field(const struct wr_session *s) {
   if (s->dialect == WR_DIALECT_RESPONSES) return "max_output_tokens";
-  if (s->dialect == WR_DIALECT_CHAT && s->at->peer->up->kind == WR_KIND_OPENAI) return "max_completion_tokens";
+  if (s->dialect == WR_DIALECT_CHAT && s->at->peer->up->kind == WR_KIND_OPENAI)
+    return "max_completion_tokens";
   return "max_tokens";
 }
 
 static void edit_cap(struct wr_session *s, struct edits *edits) {
   struct wr_request *rq = s->rq;
-  if (rq->cap_tokens < 0 || s->dialect == WR_DIALECT_NONE || s->dialect == WR_DIALECT_OLLAMA) return;
+  if (rq->cap_tokens < 0 || s->dialect == WR_DIALECT_NONE || s->dialect == WR_DIALECT_OLLAMA)
+    return;
   char text[64];
   bool found = false;
   /* Every field that bounds the answer is held to the cap: the upstream may go by any of them. */
@@ -73,7 +76,9 @@ static void edit_cap(struct wr_session *s, struct edits *edits) {
     uint64_t n = 0;
     if (!is_held(rq, v)) continue;
     found = true;
-    if (wr_json_u64(wr_json_stream_raw(rq->scan, (size_t)i), &n) == WR_OK && n <= (uint64_t)rq->cap_tokens) continue;
+    if (wr_json_u64(wr_json_stream_raw(rq->scan, (size_t)i), &n) == WR_OK &&
+        n <= (uint64_t)rq->cap_tokens)
+      continue;
     int len = snprintf(text, sizeof text, "%" PRId64, rq->cap_tokens);
     edit_add(edits, v->off, v->len, wr_span_make(text, (size_t)len));
   }
@@ -96,9 +101,12 @@ static void edits_make(struct wr_session *s, struct edits *edits) {
 /* Fields of the client that don't pass. */
 static bool is_dropped(const struct wr_session *s, const struct wr_head *h, const char *base,
                        const struct wr_field *f) {
-  if (wr_head_is_hop_by_hop(h, base, f) || wr_head_is_rewritten(f) || f->id == WR_FIELD_ACCEPT_ENCODING) return true;
+  if (wr_head_is_hop_by_hop(h, base, f) || wr_head_is_rewritten(f) ||
+      f->id == WR_FIELD_ACCEPT_ENCODING)
+    return true;
   const struct wr_conf_upstream *up = s->at->peer->up;
-  bool credential = f->id == WR_FIELD_AUTHORIZATION || f->id == WR_FIELD_X_API_KEY || f->id == WR_FIELD_API_KEY;
+  bool credential =
+      f->id == WR_FIELD_AUTHORIZATION || f->id == WR_FIELD_X_API_KEY || f->id == WR_FIELD_API_KEY;
   if (credential && (wr_secret_is_set(&up->key) || s->gen->conf->keys_declared)) return true;
   for (size_t i = 0; i < up->header_count; i++)
     if (wr_span_ieq(wr_span_at(base, f->name), wr_span_str(up->headers[i].name))) return true;
@@ -119,8 +127,8 @@ static enum wr_err put_credential(struct wr_buf *out, const struct wr_conf_upstr
   return wr_http1_put_field(out, WR_SPAN("authorization"), wr_buf_span(&buf));
 }
 
-static enum wr_err put_target(struct wr_buf *out, const struct wr_session *s, const struct wr_head *h,
-                              const char *base) {
+static enum wr_err put_target(struct wr_buf *out, const struct wr_session *s,
+                              const struct wr_head *h, const char *base) {
   char joined[HEAD_ROOM / 2];
   struct wr_buf buf;
   wr_buf_init(&buf, joined, sizeof joined);
@@ -136,8 +144,8 @@ static enum wr_err put_target(struct wr_buf *out, const struct wr_session *s, co
   return wr_http1_put_request(out, wr_span_at(base, h->method_text), wr_buf_span(&buf));
 }
 
-static enum wr_err put_framing(struct wr_buf *out, const struct wr_session *s, const struct edits *edits,
-                               bool *chunked) {
+static enum wr_err put_framing(struct wr_buf *out, const struct wr_session *s,
+                               const struct edits *edits, bool *chunked) {
   const struct wr_request *rq = s->rq;
   *chunked = !rq->length_known && !rq->body_done;
   if (*chunked) return wr_http1_put_field(out, WR_SPAN("transfer-encoding"), WR_SPAN("chunked"));
@@ -147,21 +155,24 @@ static enum wr_err put_framing(struct wr_buf *out, const struct wr_session *s, c
   return wr_http1_put_field_u64(out, WR_SPAN("content-length"), length);
 }
 
-static enum wr_err put_head(struct wr_session *s, struct wr_buf *out, const struct edits *edits, bool *chunked) {
+static enum wr_err put_head(struct wr_session *s, struct wr_buf *out, const struct edits *edits,
+                            bool *chunked) {
   struct wr_head *h = &s->relay->head;
   const char *base = s->rq->head.head.ptr;
   const struct wr_conf_upstream *up = s->at->peer->up;
   enum wr_err err = wr_http1_parse_request(wr_view_span(&s->rq->head.head), NULL, h);
   if (!WR_EXPECT(err == WR_OK)) return WR_E_INTERNAL;
   err = put_target(out, s, h, base);
-  if (err == WR_OK) err = wr_http1_put_field(out, WR_SPAN("host"), wr_span_str(wr_peer_authority(s->at->peer)));
+  if (err == WR_OK)
+    err = wr_http1_put_field(out, WR_SPAN("host"), wr_span_str(wr_peer_authority(s->at->peer)));
   for (size_t i = 0; err == WR_OK && i < h->field_count; i++) {
     const struct wr_field *f = &h->fields[i];
     if (!is_dropped(s, h, base, f))
       err = wr_http1_put_field(out, wr_span_at(base, f->name), wr_span_at(base, f->value));
   }
   for (size_t i = 0; err == WR_OK && i < up->header_count; i++)
-    err = wr_http1_put_field(out, wr_span_str(up->headers[i].name), wr_span_str(up->headers[i].value));
+    err = wr_http1_put_field(out, wr_span_str(up->headers[i].name),
+                             wr_span_str(up->headers[i].value));
   if (err == WR_OK) err = wr_http1_put_field(out, WR_SPAN("accept-encoding"), WR_SPAN("identity"));
   if (err == WR_OK) err = put_credential(out, up);
   if (err == WR_OK) err = put_framing(out, s, edits, chunked);

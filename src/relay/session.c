@@ -45,7 +45,8 @@ static void fields_reset(struct wr_session *s) {
   memset(s->due, 0, sizeof s->due);
 }
 
-enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_index, struct wr_conn *take_conn) {
+enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_index,
+                           struct wr_conn *take_conn) {
   struct wr_session *s = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *s);
   if (!s) {
     wr_conn_abort(take_conn);
@@ -90,7 +91,8 @@ static void request_parts_free(struct wr_session *s) {
     WR_RELAY_COUNT(s->relay, active, -1);
     atomic_fetch_sub_explicit(&s->relay->shared->requests, 1, memory_order_relaxed);
   }
-  if (s->keyed) atomic_fetch_sub_explicit(&s->relay->shared->keys[s->key_slot], 1, memory_order_relaxed);
+  if (s->keyed)
+    atomic_fetch_sub_explicit(&s->relay->shared->keys[s->key_slot], 1, memory_order_relaxed);
   s->keyed = false;
   if (s->gen) wr_relay_gen_unref(s->gen);
   s->gen = NULL;
@@ -145,7 +147,9 @@ void wr_session_due_step(struct wr_session *s, uint64_t delay_ms, enum wr_err er
 
 void wr_session_due_pool(struct wr_session *s) { wr_session_due(s, WR_DUE_POOL, POOL_AGAIN_MS); }
 
-struct wr_slabs *wr_session_slabs(const struct wr_session *s) { return wr_loop_slabs(s->relay->loop); }
+struct wr_slabs *wr_session_slabs(const struct wr_session *s) {
+  return wr_loop_slabs(s->relay->loop);
+}
 
 void wr_session_mark(struct wr_session *s) { wr_loop_mark(s->relay->loop, &s->task); }
 
@@ -165,13 +169,16 @@ struct wr_conf_timeouts wr_session_timeouts(const struct wr_session *s) {
   return r;
 }
 
-struct wr_span wr_session_path(const struct wr_session *s) { return wr_span_make(s->names, s->path_len); }
+struct wr_span wr_session_path(const struct wr_session *s) {
+  return wr_span_make(s->names, s->path_len);
+}
 
 struct wr_span wr_session_model(const struct wr_session *s) {
   return wr_span_make(s->names ? s->names + s->path_len : NULL, s->model_len);
 }
 
-void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span model, struct wr_span why) {
+void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span model,
+                     struct wr_span why) {
   WR_DCHECK(s->path_len + s->model_len + s->why_len == 0 || s->names != NULL);
   struct wr_span old_path = wr_session_path(s), old_model = wr_session_model(s);
   if (!path.len) path = old_path;

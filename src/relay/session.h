@@ -1,12 +1,14 @@
 /* session.h: one client connection and the request that it carries now. Internal to relay/.
  *
- * To add a step, start here: name it in enum wr_step, write it in a step_*.c, give it a row in session_fsm.c with the steps that may
- * follow. A step looks at the connections, does what it can, and returns the next step or WR_STEP_WAIT; helpers never transition. The
- * driver (session_fsm.c) runs steps until one waits, checks each move, and keeps the last 16. What a step waits for must have a waker: a deadline
- * of `due`. The client's end is looked for before every turn, in every step.
+ * To add a step, start here: name it in enum wr_step, write it in a step_*.c, give it a row in
+ * session_fsm.c with the steps that may follow. A step looks at the connections, does what it
+ * can, and returns the next step or WR_STEP_WAIT; helpers never transition. The driver
+ * (session_fsm.c) runs steps until one waits, checks each move, and keeps the last 16. What a
+ * step waits for must have a waker: a deadline of `due`. The client's end is looked for before
+ * every turn, in every step.
  *
- * Memory: the struct lives as long as the connection; `rq` from a request's first byte until its answer is committed
- * and its body has gone; `at` while an upstream is being tried. */
+ * Memory: the struct lives as long as the connection; `rq` from a request's first byte until its
+ * answer is committed and its body has gone; `at` while an upstream is being tried. */
 #ifndef WR_RELAY_SESSION_H
 #define WR_RELAY_SESSION_H
 
@@ -101,7 +103,8 @@ struct wr_session {
   struct wr_relay_gen *gen;   /* ref; NULL between requests */
   const struct wr_conf_route *route; /* borrowed: gen's; NULL before it is known */
   struct wr_hook_stream *hook; /* owned; NULL without hooks */
-  char *answer_id;            /* owned; of the answer, as the upstream says; only kept where a policy may end it */
+  char *answer_id; /* owned; of the answer, as the upstream says; only kept where a policy may end
+                      it */
   uint64_t answer_created;    /* Unix seconds, as the upstream says; 0: not known */
   char *names;                /* owned: path and model, for the record */
   uint16_t path_len, model_len, why_len; /* in names, in this order */
@@ -123,7 +126,8 @@ struct wr_session {
 };
 
 /* session.c */
-WR_MUST_USE enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_index, struct wr_conn *take_conn);
+WR_MUST_USE enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_index,
+                                       struct wr_conn *take_conn);
 /* Frees all; the client connection is aborted if it is still held. */
 void wr_session_free(struct wr_session *s);
 /* Ready for the next request on the same connection. */
@@ -139,7 +143,8 @@ struct wr_conf_timeouts wr_session_timeouts(const struct wr_session *s);
 struct wr_span wr_session_path(const struct wr_session *s);
 struct wr_span wr_session_model(const struct wr_session *s);
 /* Keeps path, model and a detail for the record; any may be empty. */
-void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span model, struct wr_span why);
+void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span model,
+                     struct wr_span why);
 void wr_session_mark(struct wr_session *s);
 
 /* step_end.c: the line of a connection on which nothing was asked. */
@@ -163,7 +168,8 @@ enum wr_step wr_step_flush(struct wr_session *s);
 enum wr_step wr_step_finish(struct wr_session *s);
 
 /* fail.c: what ends a request other than well. Each returns the step that follows. */
-/* An error of the client's request, or of weir: an answer in the dialect if none has begun, else the stream's end. */
+/* An error of the client's request, or of weir: an answer in the dialect if none has begun, else
+ * the stream's end. */
 enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_span why);
 /* The same with a status and text of its own (policy). */
 enum wr_step wr_session_refuse(struct wr_session *s, unsigned status, struct wr_span text,
@@ -182,15 +188,16 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable);
 /* encode.c */
 /* Queues the answer's head; the log may flow to the client from now on. */
 WR_MUST_USE enum wr_err wr_session_commit(struct wr_session *s);
-/* Moves frames from the log to the client's connection, as much as fits, and sends. POOL_FULL: nothing is lost, the next
- * call goes on where this one stopped. */
+/* Moves frames from the log to the client's connection, as much as fits, and sends. POOL_FULL:
+ * nothing is lost, the next call goes on where this one stopped. */
 WR_MUST_USE enum wr_err wr_session_drain_log(struct wr_session *s);
 /* Bytes on their way to the client. */
 size_t wr_session_queued(const struct wr_session *s);
 
 /* pump.c */
-/* Takes what the upstream has sent, as far as the client keeps up. WR_OK: more may come. WR_E_END: the body has ended as it
- * should. WR_E_POOL_FULL: there is no room now; nothing is lost, the next call goes on. Others: the attempt has failed. */
+/* Takes what the upstream has sent, as far as the client keeps up. WR_OK: more may come.
+ * WR_E_END: the body has ended as it should. WR_E_POOL_FULL: there is no room now; nothing is
+ * lost, the next call goes on. Others: the attempt has failed. */
 WR_MUST_USE enum wr_err wr_pump_run(struct wr_session *s);
 
 #endif

@@ -12,12 +12,14 @@ struct row {
 };
 
 static const struct row rows[WR_STEPS] = {
-  [WR_STEP_READ_HEAD] = { "read_head", wr_step_read_head, BIT(READ_BODY) | BIT(FLUSH) | BIT(FINISH) },
+  [WR_STEP_READ_HEAD] = { "read_head", wr_step_read_head,
+                          BIT(READ_BODY) | BIT(FLUSH) | BIT(FINISH) },
   [WR_STEP_READ_BODY] = { "read_body", wr_step_read_body, BIT(ROUTE) | BIT(FLUSH) | BIT(FINISH) },
   [WR_STEP_ROUTE] = { "route", wr_step_route, BIT(PICK) | BIT(FLUSH) | BIT(FINISH) },
   [WR_STEP_PICK] = { "pick", wr_step_pick, BIT(DIAL) | BIT(FLUSH) | BIT(FINISH) },
   [WR_STEP_DIAL] = { "dial", wr_step_dial, BIT(SEND) | BIT(RETRY) | BIT(FLUSH) | BIT(FINISH) },
-  [WR_STEP_SEND] = { "send", wr_step_send, BIT(WAIT_FIRST_BYTE) | BIT(RETRY) | BIT(FLUSH) | BIT(FINISH) },
+  [WR_STEP_SEND] = { "send", wr_step_send,
+                     BIT(WAIT_FIRST_BYTE) | BIT(RETRY) | BIT(FLUSH) | BIT(FINISH) },
   [WR_STEP_WAIT_FIRST_BYTE] = { "wait_first_byte", wr_step_wait_first_byte,
                                 BIT(STREAM) | BIT(RETRY) | BIT(FLUSH) | BIT(FINISH) },
   [WR_STEP_STREAM] = { "stream", wr_step_stream, BIT(RETRY) | BIT(FLUSH) | BIT(FINISH) },
@@ -26,7 +28,9 @@ static const struct row rows[WR_STEPS] = {
   [WR_STEP_FINISH] = { "finish", wr_step_finish, BIT(READ_HEAD) },
 };
 
-const char *wr_step_name(enum wr_step step) { return (unsigned)step < WR_STEPS ? rows[step].name : "?"; }
+const char *wr_step_name(enum wr_step step) {
+  return (unsigned)step < WR_STEPS ? rows[step].name : "?";
+}
 
 static void move(struct wr_session *s, enum wr_step next) {
   WR_CHECK((unsigned)next < WR_STEPS);
@@ -35,7 +39,8 @@ static void move(struct wr_session *s, enum wr_step next) {
   s->step = (uint8_t)next;
 }
 
-/* The timer stands at the earliest deadline; moving a deadline away leaves it, so that an event costs no timer work. */
+/* The timer stands at the earliest deadline; moving a deadline away leaves it, so that an event
+ * costs no timer work. */
 static void timer_arm(struct wr_session *s) {
   uint64_t least = 0;
   for (unsigned i = 0; i < WR_DUES; i++)
@@ -58,19 +63,22 @@ static enum wr_step heartbeat(struct wr_session *s) {
   WR_DCHECK(s->route != NULL);
   /* A stream that has been silent for so long must not pin the blocks that others fill. */
   size_t copied = 0;
-  if (s->at && wr_viewq_compact(&s->at->part, wr_session_slabs(s), WR_CHARGE_CLIENT, &copied) == WR_OK)
+  if (s->at &&
+      wr_viewq_compact(&s->at->part, wr_session_slabs(s), WR_CHARGE_CLIENT, &copied) == WR_OK)
     s->copied += copied;
   struct wr_span beat = wr_reply_heartbeat((enum wr_dialect)s->dialect);
   struct wr_view v = wr_view_static(beat);
-  if (s->committed && s->mode == WR_MODE_EVENTS && beat.len && wr_session_queued(s) == 0 && !s->source_done &&
-      !s->terminator && s->chunk_left == 0) {
-    if (wr_stream_append(&s->stream, &v, WR_EVENT_PING) == WR_OK) WR_RELAY_COUNT(s->relay, heartbeats, 1);
+  if (s->committed && s->mode == WR_MODE_EVENTS && beat.len && wr_session_queued(s) == 0 &&
+      !s->source_done && !s->terminator && s->chunk_left == 0) {
+    if (wr_stream_append(&s->stream, &v, WR_EVENT_PING) == WR_OK)
+      WR_RELAY_COUNT(s->relay, heartbeats, 1);
   }
   wr_session_due(s, WR_DUE_HEARTBEAT, s->route->heartbeat_ms);
   return WR_STEP_WAIT;
 }
 
-/* A client that has not taken a byte since the deadline was set is given up; one that has gets another term. */
+/* A client that has not taken a byte since the deadline was set is given up; one that has gets
+ * another term. */
 static enum wr_step slow_client(struct wr_session *s) {
   uint32_t sent = (uint32_t)wr_conn_bytes_out(s->client);
   if (sent != s->progress) {
@@ -135,7 +143,8 @@ void wr_session_run(struct wr_task *task) {
     next = rows[s->step].run(s);
     if (next >= WR_STEP_WAIT) break;
     move(s, next);
-    if (n >= 64 && next == WR_STEP_READ_HEAD) { /* many small pipelined requests: others get their turn */
+    if (n >= 64 &&
+        next == WR_STEP_READ_HEAD) { /* many small pipelined requests: others get their turn */
       wr_session_mark(s);
       break;
     }

@@ -1,4 +1,5 @@
-/* PICK, DIAL and RETRY: a peer, a connection to it, and what follows when it fails before the commit point. */
+/* PICK, DIAL and RETRY: a peer, a connection to it, and what follows when it fails before the
+ * commit point. */
 #include <string.h>
 
 #include "base/check.h"
@@ -8,7 +9,8 @@
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
-/* The upstream's own name for the client's model: 1, or 0 when any model passes unchanged; -1: not served. */
+/* The upstream's own name for the client's model: 1, or 0 when any model passes unchanged; -1:
+ * not served. */
 static int model_for(const struct wr_conf_upstream *up, struct wr_span model, const char **out) {
   WR_DCHECK(up->model_count == 0 || up->models != NULL);
   *out = NULL;
@@ -26,7 +28,8 @@ static int model_for(const struct wr_conf_upstream *up, struct wr_span model, co
 
 /* Where the attempts of a peer's upstream are counted, over all workers. */
 static _Atomic uint32_t *running(const struct wr_session *s, const struct wr_peer *peer) {
-  return &s->relay->shared->upstreams[(size_t)(peer->up - s->gen->conf->upstreams) % WR_RELAY_UPSTREAMS];
+  return &s->relay->shared
+              ->upstreams[(size_t)(peer->up - s->gen->conf->upstreams) % WR_RELAY_UPSTREAMS];
 }
 
 static bool is_full(const struct wr_session *s, const struct wr_peer *peer) {
@@ -34,7 +37,8 @@ static bool is_full(const struct wr_session *s, const struct wr_peer *peer) {
          atomic_load_explicit(running(s, peer), memory_order_relaxed) >= peer->up->max_streams;
 }
 
-static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, const char *model, bool fresh) {
+static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, const char *model,
+                                  bool fresh) {
   WR_DCHECK(s->at == NULL && peer->streams > 0);
   struct wr_attempt *at = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *at);
   struct wr_dial *dial = at ? wr_heap_alloc(WR_HEAP_RELAY, sizeof *dial) : NULL;
@@ -70,7 +74,8 @@ enum wr_step wr_step_pick(struct wr_session *s) {
   bool unserved = false, full = false;
   for (;;) {
     struct wr_peer *peer = wr_group_pick(s->gen->upstreams, s->group, s->tried);
-    if (!peer && s->attempts) return wr_session_fail(s, (enum wr_err)s->retry_err, none()); /* why the last one failed */
+    if (!peer && s->attempts)
+      return wr_session_fail(s, (enum wr_err)s->retry_err, none()); /* why the last one failed */
     if (!peer && full) return wr_session_fail(s, WR_E_SHED, none());
     if (!peer) return wr_session_fail(s, unserved ? WR_E_NO_MODEL : WR_E_NO_PEER, none());
     const char *name = NULL;

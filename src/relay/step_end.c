@@ -1,4 +1,5 @@
-/* FLUSH and FINISH: the last bytes leave, the exchange is recorded, the connection goes on or ends. */
+/* FLUSH and FINISH: the last bytes leave, the exchange is recorded, the connection goes on or
+ * ends. */
 #include <time.h>
 
 #include "base/check.h"
@@ -26,7 +27,8 @@ enum wr_step wr_step_flush(struct wr_session *s) {
   else if (drained && wr_conn_unsent_bytes(s->client) == 0)
     return WR_STEP_FINISH;
   uint32_t sent = (uint32_t)wr_conn_bytes_out(s->client);
-  if (!s->due[WR_DUE_STEP] || sent != s->progress) wr_session_due_step(s, FLUSH_MS, WR_E_CLIENT_SLOW);
+  if (!s->due[WR_DUE_STEP] || sent != s->progress)
+    wr_session_due_step(s, FLUSH_MS, WR_E_CLIENT_SLOW);
   s->progress = sent;
   return WR_STEP_WAIT;
 }
@@ -141,8 +143,9 @@ enum wr_step wr_step_finish(struct wr_session *s) {
   if (!s->active) return WR_STEP_GONE; /* an idle connection, nothing was asked */
   wr_session_attempt_end(s, false);
   bool body_left = s->rq && !s->rq->body_done;
-  bool go_on = s->keep_alive && !body_left && !s->relay->draining && s->outcome != WR_OUTCOME_CLIENT_GONE &&
-               wr_conn_state(s->client) == WR_CONN_OPEN && !wr_conn_got_eof(s->client);
+  bool go_on = s->keep_alive && !body_left && !s->relay->draining &&
+               s->outcome != WR_OUTCOME_CLIENT_GONE && wr_conn_state(s->client) == WR_CONN_OPEN &&
+               !wr_conn_got_eof(s->client);
   conclude(s);
   if (!go_on) return WR_STEP_GONE;
   wr_session_reset(s);

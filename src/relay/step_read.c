@@ -15,7 +15,8 @@
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
-static bool route_matches(const struct wr_conf_route *r, const struct wr_head *h, const char *base) {
+static bool route_matches(const struct wr_conf_route *r, const struct wr_head *h,
+                          const char *base) {
   if (r->methods && !(r->methods >> h->method & 1u)) return false;
   if (r->host && !wr_span_ieq(wr_span_at(base, h->host), wr_span_str(r->host))) return false;
   struct wr_span path = wr_span_at(base, h->path), pattern = wr_span_str(r->path);
@@ -40,7 +41,8 @@ static const struct wr_conf_route *route_find(const struct wr_conf *conf, const 
   return NULL;
 }
 
-/* The first bytes of a request are here: it is counted, and pinned to the generation of this moment. */
+/* The first bytes of a request are here: it is counted, and pinned to the generation of this
+ * moment. */
 static enum wr_err begin(struct wr_session *s) {
   struct wr_relay *relay = s->relay;
   s->gen = wr_relay_gen_ref(relay->gen);
@@ -75,17 +77,20 @@ static void take_head(struct wr_session *s, const struct wr_head *h, const char 
   s->head_request = h->method == WR_METHOD_HEAD;
   s->http10 = h->version_minor == 0;
   s->keep_alive = h->keep_alive && !s->relay->draining;
-  s->dialect = (uint8_t)wr_dialect_of(wr_span_at(base, h->path), wr_head_has(h, WR_FIELD_ANTHROPIC_VERSION));
+  s->dialect =
+      (uint8_t)wr_dialect_of(wr_span_at(base, h->path), wr_head_has(h, WR_FIELD_ANTHROPIC_VERSION));
   wr_session_name(s, wr_span_at(base, h->path), none(), none());
 }
 
 static bool is_json(const struct wr_head *h, const char *base) {
   struct wr_span type = wr_head_value(h, base, WR_FIELD_CONTENT_TYPE);
   struct wr_span json = WR_SPAN("application/json");
-  return type.len == 0 || (type.len >= json.len && wr_span_ieq(wr_span_sub(type, 0, json.len), json));
+  return type.len == 0 ||
+         (type.len >= json.len && wr_span_ieq(wr_span_sub(type, 0, json.len), json));
 }
 
-/* Who is refused before its head is read hears it in the words of its API, where the head is here already. */
+/* Who is refused before its head is read hears it in the words of its API, where the head is
+ * here already. */
 static void learn_dialect(struct wr_session *s) {
   struct wr_head *h = &s->relay->head;
   if (!s->rq || wr_headbuf_read(&s->rq->head, s->client, HEAD_BYTES, true) != WR_OK) return;
@@ -121,7 +126,8 @@ enum wr_step wr_step_read_head(struct wr_session *s) {
   bool other = false;
   s->route = route_find(s->gen->conf, h, base, &other);
   if (!s->route) return wr_session_fail(s, other ? WR_E_METHOD : WR_E_NO_ROUTE, none());
-  if (s->rq->content_length > s->route->body_bytes) return wr_session_fail(s, WR_E_BODY_TOO_LARGE, none());
+  if (s->rq->content_length > s->route->body_bytes)
+    return wr_session_fail(s, WR_E_BODY_TOO_LARGE, none());
   /* Who posts to a known API without saying that it is JSON gets the same service. */
   if (!s->rq->body_done && (is_json(h, base) || s->dialect != WR_DIALECT_NONE)) {
     s->rq->scan = wr_heap_alloc(WR_HEAP_RELAY, sizeof *s->rq->scan);

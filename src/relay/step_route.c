@@ -37,7 +37,8 @@ static const struct wr_conf_key *key_find(const struct wr_conf *conf, struct wr_
 static bool key_admits(struct wr_session *s, const struct wr_conf_key *key) {
   WR_DCHECK(!s->keyed);
   s->key_slot = (uint32_t)(key - s->gen->conf->keys) % WR_RELAY_KEYS;
-  uint32_t open = atomic_fetch_add_explicit(&s->relay->shared->keys[s->key_slot], 1, memory_order_relaxed);
+  uint32_t open =
+      atomic_fetch_add_explicit(&s->relay->shared->keys[s->key_slot], 1, memory_order_relaxed);
   s->keyed = true;
   return !s->route->streams_per_key || open < s->route->streams_per_key;
 }
@@ -116,7 +117,8 @@ static enum wr_step apply(struct wr_session *s, const struct wr_verdict *v) {
   if (v->kind == WR_VERDICT_REJECT) return wr_session_refuse(s, v->status, v->text, v);
   if (v->kind == WR_VERDICT_ANSWER) return wr_session_answer(s, v->text, rq->stream == 1);
   if (v->kind != WR_VERDICT_ROUTE) return WR_STEP_PICK;
-  if (!WR_EXPECT(v->group < s->gen->conf->group_count)) return wr_session_fail(s, WR_E_POLICY_ERROR, none());
+  if (!WR_EXPECT(v->group < s->gen->conf->group_count))
+    return wr_session_fail(s, WR_E_POLICY_ERROR, none());
   s->group = v->group;
   if (v->model.len) {
     wr_heap_free(WR_HEAP_RELAY, rq->model);
@@ -125,7 +127,8 @@ static enum wr_step apply(struct wr_session *s, const struct wr_verdict *v) {
     wr_session_name(s, none(), v->model, none());
     if (s->hook) s->hook->model = wr_session_model(s);
   }
-  if (v->max_tokens >= 0 && (rq->cap_tokens < 0 || v->max_tokens < rq->cap_tokens)) rq->cap_tokens = v->max_tokens;
+  if (v->max_tokens >= 0 && (rq->cap_tokens < 0 || v->max_tokens < rq->cap_tokens))
+    rq->cap_tokens = v->max_tokens;
   if (v->deadline_ms > 0) wr_session_due(s, WR_DUE_TOTAL, (uint64_t)v->deadline_ms);
   return WR_STEP_PICK;
 }

@@ -14,7 +14,8 @@
 /* Body bytes on their way to the upstream before the client's connection has to wait. */
 #define SEND_WINDOW_BYTES 131072u
 
-/* One read of an event stream: many events where they come fast, and all that can pile up where a client stops reading. */
+/* One read of an event stream: many events where they come fast, and all that can pile up where
+ * a client stops reading. */
 #define STREAM_CREDIT_BYTES 16384u
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
@@ -28,7 +29,8 @@ static void request_forget(struct wr_session *s) {
 
 /* Is another attempt possible once this one has been sent? Else nothing needs to be kept for it. */
 static bool may_retry(const struct wr_session *s) {
-  return !s->rq->streaming && (s->at->reused || s->gen->conf->groups[s->group].attempts > s->attempts);
+  return !s->rq->streaming &&
+         (s->at->reused || s->gen->conf->groups[s->group].attempts > s->attempts);
 }
 
 static enum wr_err put_chunk(struct wr_session *s, struct wr_view *take_v) {
@@ -36,7 +38,8 @@ static enum wr_err put_chunk(struct wr_session *s, struct wr_view *take_v) {
   char head[WR_HTTP1_CHUNK_HEAD_BYTES];
   struct wr_view end = wr_view_static(WR_HTTP1_CRLF);
   struct wr_conn *up = s->at->conn;
-  enum wr_err err = wr_conn_write_copy(up, wr_span_make(head, wr_http1_chunk_head(head, take_v->len)));
+  enum wr_err err =
+      wr_conn_write_copy(up, wr_span_make(head, wr_http1_chunk_head(head, take_v->len)));
   if (err != WR_OK) {
     wr_view_drop(take_v);
     return err;
@@ -45,7 +48,8 @@ static enum wr_err put_chunk(struct wr_session *s, struct wr_view *take_v) {
   return err == WR_OK ? wr_conn_write(up, &end) : err;
 }
 
-/* Moves body bytes from the client to the upstream as far as the window allows. WR_OK: more will come. */
+/* Moves body bytes from the client to the upstream as far as the window allows. WR_OK: more will
+ * come. */
 static enum wr_err send_more(struct wr_session *s) {
   WR_DCHECK(s->rq->streaming && s->rq->head_sent);
   struct wr_request *rq = s->rq;
@@ -91,8 +95,8 @@ static enum wr_err send_first(struct wr_session *s) {
   return WR_OK;
 }
 
-/* An upstream that answers before it has read all says no; what is left of the body is of no use to it. Its answer counts
- * even when our sending broke on its going away. */
+/* An upstream that answers before it has read all says no; what is left of the body is of no use
+ * to it. Its answer counts even when our sending broke on its going away. */
 static enum wr_step early_answer(struct wr_session *s) {
   s->keep_alive = false;
   return sent(s);
@@ -125,10 +129,12 @@ enum wr_step wr_step_send(struct wr_session *s) {
   if (err != WR_OK) return send_failed(s, err);
   if (rq->body_done) return sent(s);
   if (wr_conn_input_bytes(up) > 0 || wr_conn_got_eof(up)) return early_answer(s);
-  /* A window that has left at once is told by nobody: what the client has sent meanwhile gets the next turn. */
+  /* A window that has left at once is told by nobody: what the client has sent meanwhile gets
+   * the next turn. */
   if (wr_conn_unsent_bytes(up) == 0 && wr_conn_input_bytes(s->client) > 0) wr_session_mark(s);
   /* Who is waited for? */
-  s->due_err = wr_conn_unsent_bytes(up) >= SEND_WINDOW_BYTES ? WR_E_FIRST_BYTE_TIMEOUT : WR_E_BODY_TIMEOUT;
+  s->due_err =
+      wr_conn_unsent_bytes(up) >= SEND_WINDOW_BYTES ? WR_E_FIRST_BYTE_TIMEOUT : WR_E_BODY_TIMEOUT;
   return WR_STEP_WAIT;
 }
 
@@ -155,7 +161,9 @@ static enum wr_err put_framing(struct wr_session *s, const struct wr_head *h, st
   if (s->mode == WR_MODE_RAW && h->framing == WR_FRAMING_LENGTH)
     return wr_http1_put_field_u64(out, WR_SPAN("content-length"), h->content_length);
   if (s->no_body)
-    return h->content_length ? wr_http1_put_field_u64(out, WR_SPAN("content-length"), h->content_length) : WR_OK;
+    return h->content_length
+               ? wr_http1_put_field_u64(out, WR_SPAN("content-length"), h->content_length)
+               : WR_OK;
   if (s->http10) {
     s->keep_alive = false;
     return WR_OK;
@@ -165,7 +173,8 @@ static enum wr_err put_framing(struct wr_session *s, const struct wr_head *h, st
 }
 
 /* The head for the client, written into a block that waits for the commit point. */
-static enum wr_err write_answer_head(struct wr_session *s, const struct wr_head *h, const char *base) {
+static enum wr_err write_answer_head(struct wr_session *s, const struct wr_head *h,
+                                     const char *base) {
   WR_DCHECK(!s->committed && s->status == 0);
   char *room = wr_relay_scratch(s->relay, HEAD_BYTES * 2);
   if (!room) return WR_E_NOMEM;
@@ -179,7 +188,8 @@ static enum wr_err write_answer_head(struct wr_session *s, const struct wr_head 
   }
   if (err == WR_OK) err = put_framing(s, h, &out);
   if (s->relay->draining) s->keep_alive = false;
-  if (err == WR_OK && !s->keep_alive) err = wr_http1_put_field(&out, WR_SPAN("connection"), WR_SPAN("close"));
+  if (err == WR_OK && !s->keep_alive)
+    err = wr_http1_put_field(&out, WR_SPAN("connection"), WR_SPAN("close"));
   if (err == WR_OK && s->keep_alive && s->http10)
     err = wr_http1_put_field(&out, WR_SPAN("connection"), WR_SPAN("keep-alive"));
   if (err == WR_OK) err = wr_http1_put_end(&out);
@@ -192,7 +202,8 @@ static enum wr_err write_answer_head(struct wr_session *s, const struct wr_head 
   return WR_OK;
 }
 
-static enum wr_err encoding_check(const struct wr_session *s, const struct wr_head *h, const char *base) {
+static enum wr_err encoding_check(const struct wr_session *s, const struct wr_head *h,
+                                  const char *base) {
   struct wr_span v = wr_head_value(h, base, WR_FIELD_CONTENT_ENCODING);
   if (s->mode == WR_MODE_RAW || v.len == 0 || wr_span_ieq(v, WR_SPAN("identity"))) return WR_OK;
   return WR_E_ENCODING;
@@ -235,7 +246,8 @@ static enum wr_err read_answer(struct wr_session *s, struct wr_head *h) {
     if (!at->head_whole) err = wr_headbuf_read(&at->head, at->conn, HEAD_BYTES, false);
     if (err != WR_OK) return wr_http1_as_upstream(err);
     at->head_whole = true;
-    err = wr_http1_parse_response(wr_view_span(&at->head.head), (enum wr_method)s->rq->method, NULL, h);
+    err = wr_http1_parse_response(wr_view_span(&at->head.head), (enum wr_method)s->rq->method, NULL,
+                                  h);
     if (err == WR_OK && h->status == 101) err = WR_E_UPSTREAM_SYNTAX;
     if (err != WR_OK) return wr_http1_as_upstream(err);
     if (h->status >= 200) return WR_OK;

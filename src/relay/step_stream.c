@@ -4,7 +4,8 @@
 #include "relay/session.h"
 #include "wire/http1_write.h"
 
-/* What the upstream of a client that fell behind once may bring in one read: bounds what waits for it. */
+/* What the upstream of a client that fell behind once may bring in one read: bounds what waits
+ * for it. */
 #define SLOW_CREDIT_BYTES 4096u
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
@@ -12,8 +13,9 @@ static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 /* May the client see the answer's head now? */
 static bool may_commit(const struct wr_session *s) {
   WR_DCHECK(s->route != NULL);
-  return s->mode == WR_MODE_RAW || s->route->commit == WR_COMMIT_ALIVE || s->content || s->terminator ||
-         s->finish || s->outcome != WR_OUTCOME_NONE || s->stream.bytes >= s->route->held_bytes;
+  return s->mode == WR_MODE_RAW || s->route->commit == WR_COMMIT_ALIVE || s->content ||
+         s->terminator || s->finish || s->outcome != WR_OUTCOME_NONE ||
+         s->stream.bytes >= s->route->held_bytes;
 }
 
 /* Stops or resumes the upstream's read by what the client has left. */

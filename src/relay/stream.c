@@ -112,9 +112,11 @@ void wr_stream_compact(struct wr_stream *s, enum wr_charge charge, uint64_t *cop
   wr_rxbuf_init(&to, s->slabs, 2048, charge);
   for (uint32_t i = 0; i < s->count; i++) {
     struct wr_frame *f = frame_at(s, i);
-    if (!f->view.block || f->view.block->cap <= 2048 || f->view.len * 4u > f->view.block->cap) continue;
+    if (!f->view.block || f->view.block->cap <= 2048 || f->view.len * 4u > f->view.block->cap)
+      continue;
     struct wr_view moved = WR_VIEW_NONE;
-    if (f->view.len > 2048 || wr_rxbuf_append(&to, wr_view_span(&f->view), &moved) != WR_OK) continue;
+    if (f->view.len > 2048 || wr_rxbuf_append(&to, wr_view_span(&f->view), &moved) != WR_OK)
+      continue;
     *copied += moved.len;
     wr_view_drop(&f->view);
     f->view = moved;

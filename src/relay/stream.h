@@ -1,11 +1,12 @@
 /* stream.h: a stream is a log of frames; a client is a reader, a cursor on it.
  *
- * Glossary: a frame is one encoded unit that leaves whole (an event with its blank line; in a raw body any piece). An
- * attempt appends frames; each reader takes them in order; what every reader has passed is dropped at once. With one reader the log is that
- * client's output queue; with several it is fan-out; kept a little longer it is resume. Frames have numbers that
- * never repeat within a stream: the first is 0.
- * To add a kind of reader, start here: wr_reader_init, then wr_reader_peek and wr_reader_next until none is left.
- * To add a filter between upstream and log, start at relay/pump.h.
+ * Glossary: a frame is one encoded unit that leaves whole (an event with its blank line; in a
+ * raw body any piece). An attempt appends frames; each reader takes them in order; what every
+ * reader has passed is dropped at once. With one reader the log is that client's output queue;
+ * with several it is fan-out; kept a little longer it is resume. Frames have numbers that never
+ * repeat within a stream: the first is 0. To add a kind of reader, start here: wr_reader_init,
+ * then wr_reader_peek and wr_reader_next until none is left. To add a filter between upstream
+ * and log, start at relay/pump.h.
  *
  * The ring of frames lives in one pool block that goes back when the log is empty. One thread. */
 #ifndef WR_RELAY_STREAM_H
@@ -20,7 +21,8 @@
 struct wr_frame {
   struct wr_view view; /* one reference */
   uint8_t kind;        /* enum wr_event_kind */
-  uint8_t framing;     /* bytes of view that are a chunk's head and line end, as the upstream wrote them; 0: none */
+  uint8_t framing;     /* bytes of view that are a chunk's head and line end, as the upstream wrote
+                          them; 0: none */
 };
 
 struct wr_stream {
@@ -45,12 +47,14 @@ void wr_stream_init(struct wr_stream *stream, struct wr_slabs *slabs);
 /* Drops what is left; no reader may be attached. */
 void wr_stream_fini(struct wr_stream *stream);
 /* The stream owns the view even on an error (POOL_FULL). Empty views are dropped. */
-WR_MUST_USE enum wr_err wr_stream_append(struct wr_stream *stream, struct wr_view *take_view, uint8_t kind);
-/* The same for a view that is one whole chunk as the upstream wrote it, with `framing` bytes of head and line end. */
-WR_MUST_USE enum wr_err wr_stream_append_framed(struct wr_stream *stream, struct wr_view *take_view, uint8_t kind,
-                                                uint8_t framing);
-/* Makes sure that n more frames find a place: the next n appends can't fail. POOL_FULL: not now, or never when n is
- * above wr_stream_max. */
+WR_MUST_USE enum wr_err wr_stream_append(struct wr_stream *stream, struct wr_view *take_view,
+                                         uint8_t kind);
+/* The same for a view that is one whole chunk as the upstream wrote it, with `framing` bytes of
+ * head and line end. */
+WR_MUST_USE enum wr_err wr_stream_append_framed(struct wr_stream *stream, struct wr_view *take_view,
+                                                uint8_t kind, uint8_t framing);
+/* Makes sure that n more frames find a place: the next n appends can't fail. POOL_FULL: not now,
+ * or never when n is above wr_stream_max. */
 WR_MUST_USE enum wr_err wr_stream_reserve(struct wr_stream *stream, size_t n);
 /* Frames that a log can hold at most. */
 size_t wr_stream_max(const struct wr_stream *stream);

@@ -16,7 +16,8 @@ static size_t offered(void) {
   const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
   uint64_t n = 0, p = 0;
   if (!fds || wr_text_u64(wr_span_str(fds), MOST_FDS, &n) != WR_OK) return 0;
-  if (pid && (wr_text_u64(wr_span_str(pid), UINT32_MAX, &p) != WR_OK || p != (uint64_t)getpid())) return 0;
+  if (pid && (wr_text_u64(wr_span_str(pid), UINT32_MAX, &p) != WR_OK || p != (uint64_t)getpid()))
+    return 0;
   return (size_t)n;
 }
 
@@ -42,7 +43,9 @@ size_t wr_inherit_match(const struct wr_addr *want, size_t count, int *fds) {
     if (!is_listening(fd, &addr)) continue;
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     size_t i = 0;
-    while (i < count && (fds[i] >= 0 || addr.len != want[i].len || memcmp(addr.raw, want[i].raw, addr.len) != 0)) i++;
+    while (i < count &&
+           (fds[i] >= 0 || addr.len != want[i].len || memcmp(addr.raw, want[i].raw, addr.len) != 0))
+      i++;
     if (i < count) {
       fds[i] = fd;
       taken++;

@@ -17,7 +17,8 @@ static void open_all(void *ctx) {
   if (box->woken) box->woken(box->woken_ctx, box);
 }
 
-void wr_mailbox_on_wake(struct wr_mailbox *box, void (*woken)(void *ctx, struct wr_mailbox *box), void *ctx) {
+void wr_mailbox_on_wake(struct wr_mailbox *box, void (*woken)(void *ctx, struct wr_mailbox *box),
+                        void *ctx) {
   box->woken = woken;
   box->woken_ctx = ctx;
 }

@@ -1,4 +1,5 @@
-/* mailbox.h: messages from any thread to a loop's thread. For cold paths: drain, stop, snapshots. */
+/* mailbox.h: messages from any thread to a loop's thread. For cold paths: drain, stop,
+ * snapshots. */
 #ifndef WR_SERVER_MAILBOX_H
 #define WR_SERVER_MAILBOX_H
 
@@ -24,7 +25,8 @@ struct wr_mailbox {
 /* Takes the loop's wake function. */
 void wr_mailbox_init(struct wr_mailbox *box, struct wr_loop *loop);
 /* Also called on each wake-up of the loop: for what a signal handler noted. */
-void wr_mailbox_on_wake(struct wr_mailbox *box, void (*woken)(void *ctx, struct wr_mailbox *box), void *ctx);
+void wr_mailbox_on_wake(struct wr_mailbox *box, void (*woken)(void *ctx, struct wr_mailbox *box),
+                        void *ctx);
 /* Runs what is left, then ends. */
 void wr_mailbox_fini(struct wr_mailbox *box);
 void wr_mailbox_post(struct wr_mailbox *box, struct wr_letter *letter);

@@ -18,8 +18,8 @@ struct wr_mocks {
   size_t count;
 };
 
-static enum wr_err item_make(struct wr_loop *loop, const struct wr_conf_upstream *up, struct item *it,
-                             struct wr_addr *addr, char *why, size_t why_bytes) {
+static enum wr_err item_make(struct wr_loop *loop, const struct wr_conf_upstream *up,
+                             struct item *it, struct wr_addr *addr, char *why, size_t why_bytes) {
   struct wr_mock_options o;
   wr_mock_options_init(&o);
   char detail[200] = "";
@@ -31,7 +31,8 @@ static enum wr_err item_make(struct wr_loop *loop, const struct wr_conf_upstream
   struct wr_addr any;
   if (err == WR_OK) err = wr_addr_parse(WR_SPAN("127.0.0.1:0"), &any);
   if (err == WR_OK)
-    err = wr_listen_open(loop, &any, NULL, wr_mock_accept, it->mock, &it->listen, detail, sizeof detail);
+    err = wr_listen_open(loop, &any, NULL, wr_mock_accept, it->mock, &it->listen, detail,
+                         sizeof detail);
   if (err != WR_OK) {
     snprintf(why, why_bytes, "upstream '%s': %s", up->name, detail[0] ? detail : wr_err_text(err));
     return err;
@@ -40,8 +41,8 @@ static enum wr_err item_make(struct wr_loop *loop, const struct wr_conf_upstream
   return WR_OK;
 }
 
-enum wr_err wr_mocks_new(struct wr_loop *loop, const struct wr_conf *conf, struct wr_mocks **out, char *why,
-                         size_t why_bytes) {
+enum wr_err wr_mocks_new(struct wr_loop *loop, const struct wr_conf *conf, struct wr_mocks **out,
+                         char *why, size_t why_bytes) {
   size_t n = 0;
   for (size_t i = 0; i < conf->upstream_count; i++) n += conf->upstreams[i].kind == WR_KIND_MOCK;
   *out = NULL;
@@ -55,7 +56,8 @@ enum wr_err wr_mocks_new(struct wr_loop *loop, const struct wr_conf *conf, struc
     if (conf->upstreams[i].kind != WR_KIND_MOCK) continue;
     WR_CHECK(m->count < n);
     m->count++;
-    err = item_make(loop, &conf->upstreams[i], &m->items[m->count - 1], &m->addrs[m->count - 1], why, why_bytes);
+    err = item_make(loop, &conf->upstreams[i], &m->items[m->count - 1], &m->addrs[m->count - 1],
+                    why, why_bytes);
   }
   if (err != WR_OK) {
     wr_mocks_free(m);

@@ -54,15 +54,19 @@ static void put_row(void *ctx, const struct wr_relay_row *r) {
   if (a->count >= MOST_ROWS || (wr_buf_room(&a->rows) < ROW_BYTES && !room_grow(a))) return;
   struct wr_buf *b = &a->rows;
   if (a->count++) wr_buf_char(b, ',');
-  wr_buf_printf(b, "{\"id\":\"%" PRIx64 "\",\"worker\":%u,\"step\":\"%s\",\"age_ms\":%" PRIu64 ",\"route\":", r->id,
-                a->worker, r->step, r->age_ms);
+  wr_buf_printf(b,
+                "{\"id\":\"%" PRIx64 "\",\"worker\":%u,\"step\":\"%s\",\"age_ms\":%" PRIu64 ",\"rou"
+                                                                                            "te\":",
+                r->id, a->worker, r->step, r->age_ms);
   wr_buf_json_string(b, wr_span_str(r->route));
   wr_buf_printf(b, ",\"upstream\":");
   wr_buf_json_string(b, wr_span_str(r->upstream));
   wr_buf_printf(b, ",\"model\":");
   wr_buf_json_string(b, r->model);
-  wr_buf_printf(b, ",\"status\":%u,\"events\":%" PRIu64 ",\"sent_bytes\":%" PRIu64 ",\"queued_bytes\":%" PRIu64
-                ",\"committed\":%s,\"paused\":%s}", r->status, r->events, r->sent_bytes, r->queued_bytes,
+  wr_buf_printf(b,
+                ",\"status\":%u,\"events\":%" PRIu64 ",\"sent_bytes\":%" PRIu64
+                ",\"queued_bytes\":%" PRIu64 ",\"committed\":%s,\"paused\":%s}",
+                r->status, r->events, r->sent_bytes, r->queued_bytes,
                 r->committed ? "true" : "false", r->paused ? "true" : "false");
 }
 
@@ -135,11 +139,14 @@ static void op_metrics(void *ctx, struct wr_prom *out) {
   if (!shards) return;
   for (uint32_t i = 0; i < n; i++) {
     const struct wr_worker *w = panel->o.workers[i];
-    shards[i] = (struct wr_server_shard){ .metrics = wr_worker_metrics(w), .relay = wr_worker_relay_stats(w),
-                                          .loop = wr_worker_loop_stats(w), .logger = wr_worker_logger(w),
+    shards[i] = (struct wr_server_shard){ .metrics = wr_worker_metrics(w),
+                                          .relay = wr_worker_relay_stats(w),
+                                          .loop = wr_worker_loop_stats(w),
+                                          .logger = wr_worker_logger(w),
                                           .worker = i };
   }
-  struct wr_server_gauges gauges = { .ledger = panel->o.ledger, .started_unix_s = panel->started_unix_s,
+  struct wr_server_gauges gauges = { .ledger = panel->o.ledger,
+                                     .started_unix_s = panel->started_unix_s,
                                      .draining = atomic_load(&panel->o.shared->draining) };
   wr_server_metrics_print(shards, n, &gauges, out);
   wr_heap_free(WR_HEAP_SERVER, shards);
@@ -158,17 +165,22 @@ enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel
   if (!panel) return WR_E_NOMEM;
   panel->o = *options;
   panel->started_unix_s = (uint64_t)time(NULL);
-  struct wr_admin_ops ops = { .ctx = panel, .version = WR_VERSION, .ready = op_ready, .metrics = op_metrics,
-                              .streams = op_streams, .drain = options->drain ? op_drain : NULL };
+  struct wr_admin_ops ops = { .ctx = panel,
+                              .version = WR_VERSION,
+                              .ready = op_ready,
+                              .metrics = op_metrics,
+                              .streams = op_streams,
+                              .drain = options->drain ? op_drain : NULL };
   struct wr_addr addr;
   char detail[200] = "";
   enum wr_err err = wr_admin_new(options->loop, &ops, &panel->admin);
   if (err == WR_OK) err = wr_addr_parse(wr_span_str(options->address), &addr);
   if (err == WR_OK)
-    err = wr_listen_open(options->loop, &addr, NULL, wr_admin_accept, panel->admin, &panel->listen, detail,
-                         sizeof detail);
+    err = wr_listen_open(options->loop, &addr, NULL, wr_admin_accept, panel->admin, &panel->listen,
+                         detail, sizeof detail);
   if (err != WR_OK) {
-    snprintf(why, why_bytes, "admin %s: %s", options->address, detail[0] ? detail : wr_err_text(err));
+    snprintf(why, why_bytes, "admin %s: %s", options->address,
+             detail[0] ? detail : wr_err_text(err));
     wr_panel_free(panel);
     return err;
   }
@@ -191,4 +203,6 @@ void wr_panel_free(struct wr_panel *panel) {
   wr_heap_free(WR_HEAP_SERVER, panel);
 }
 
-const struct wr_addr *wr_panel_addr(const struct wr_panel *panel) { return wr_listen_addr(panel->listen); }
+const struct wr_addr *wr_panel_addr(const struct wr_panel *panel) {
+  return wr_listen_addr(panel->listen);
+}

@@ -1,6 +1,7 @@
 /* panel.h: the admin listener of this process: what its pages say, gathered from the workers.
  *
- * Lives on the main loop. A worker's sessions belong to its thread, so /streams asks each worker by mail. */
+ * Lives on the main loop. A worker's sessions belong to its thread, so /streams asks each worker
+ * by mail. */
 #ifndef WR_SERVER_PANEL_H
 #define WR_SERVER_PANEL_H
 
@@ -20,9 +21,10 @@ struct wr_panel_options {
   void *ctx;                       /* borrowed: the process */
 };
 
-WR_MUST_USE enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel **out, char *why,
-                                     size_t why_bytes);
-/* Ends its connections. Questions that are under way at workers still come back, so free it after every mailbox. */
+WR_MUST_USE enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel **out,
+                                     char *why, size_t why_bytes);
+/* Ends its connections. Questions that are under way at workers still come back, so free it
+ * after every mailbox. */
 void wr_panel_close(struct wr_panel *panel);
 void wr_panel_free(struct wr_panel *panel);
 const struct wr_addr *wr_panel_addr(const struct wr_panel *panel);

@@ -22,7 +22,8 @@
 
 #define PROCESS_MAGIC 0x9e0ce55u
 #define MOST_WORKERS 64u
-/* After the deadline of a drain, what is told to stop gets this long before the thread is asked again. */
+/* After the deadline of a drain, what is told to stop gets this long before the thread is asked
+ * again. */
 #define SIGNAL_POLL_MS 1000u
 
 /* A worker says once that its last connection is gone. */
@@ -52,7 +53,8 @@ struct wr_process {
   struct wr_mocks *mocks;      /* owned */
   struct wr_panel *panel;      /* owned: the admin listener */
   struct wr_worker **workers;  /* owned */
-  struct drained_letter *drained; /* owned: one a worker, made at the start: a drain needs no memory */
+  struct drained_letter
+      *drained; /* owned: one a worker, made at the start: a drain needs no memory */
   uint32_t worker_count;
   uint32_t drained_count;
   struct wr_timer drain_timer;
@@ -104,7 +106,8 @@ static void raise_limits(void) {
 #define OWN_FDS 16u
 #define OWN_FDS_A_WORKER 8u
 
-/* How many clients one of n workers can serve: each needs a second descriptor, towards its upstream. */
+/* How many clients one of n workers can serve: each needs a second descriptor, towards its
+ * upstream. */
 static uint32_t clients_a_worker(uint32_t n) {
   struct rlimit r;
   if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == RLIM_INFINITY) return 0;
@@ -165,7 +168,8 @@ static enum wr_err listens_make(struct wr_process *p, char *why, size_t why_byte
     char detail[200] = "";
     struct wr_addr asked = p->listens[i];
     err = wr_listen_bind(&asked, &p->bound[i], &p->listens[i], detail, sizeof detail);
-    if (err != WR_OK) snprintf(why, why_bytes, "listen %s: %s", p->conf->listens[i].address, detail);
+    if (err != WR_OK)
+      snprintf(why, why_bytes, "listen %s: %s", p->conf->listens[i].address, detail);
   }
   return err;
 }
@@ -225,12 +229,14 @@ static void woken(void *ctx, struct wr_mailbox *box) {
 
 static void drain_asked(void *ctx) { wr_process_drain(ctx); }
 
-static enum wr_err parts_make(struct wr_process *p, struct wr_diag *diag, char *why, size_t why_bytes) {
+static enum wr_err parts_make(struct wr_process *p, struct wr_diag *diag, char *why,
+                              size_t why_bytes) {
   enum wr_err err = conf_load(p, diag);
   if (err != WR_OK) return err;
   const struct wr_conf_server *sv = &p->conf->server;
-  err = wr_log_open(sv->log, sv->log_format == WR_LOG_JSON ? WR_LOG_STYLE_JSON : WR_LOG_STYLE_LOGFMT,
-                    &p->log, why, why_bytes);
+  err =
+      wr_log_open(sv->log, sv->log_format == WR_LOG_JSON ? WR_LOG_STYLE_JSON : WR_LOG_STYLE_LOGFMT,
+                  &p->log, why, why_bytes);
   if (err == WR_OK) err = wr_depot_new(sv->memory_bytes, &p->depot);
   if (err == WR_OK) err = wr_ledger_new(wr_depot_memory_bytes(p->depot), NULL, &p->ledger);
   if (err == WR_OK) err = wr_slabs_new(p->depot, p->ledger, &p->slabs);
@@ -244,9 +250,15 @@ static enum wr_err parts_make(struct wr_process *p, struct wr_diag *diag, char *
   if (err == WR_OK) err = wr_mocks_new(p->loop, p->conf, &p->mocks, why, why_bytes);
   if (err == WR_OK) err = workers_make(p, why, why_bytes);
   if (err == WR_OK && sv->admin) {
-    struct wr_panel_options po = { .loop = p->loop, .mailbox = &p->mailbox, .address = sv->admin,
-                                   .workers = p->workers, .worker_count = p->worker_count,
-                                   .ledger = p->ledger, .shared = &p->shared, .drain = drain_asked, .ctx = p };
+    struct wr_panel_options po = { .loop = p->loop,
+                                   .mailbox = &p->mailbox,
+                                   .address = sv->admin,
+                                   .workers = p->workers,
+                                   .worker_count = p->worker_count,
+                                   .ledger = p->ledger,
+                                   .shared = &p->shared,
+                                   .drain = drain_asked,
+                                   .ctx = p };
     err = wr_panel_new(&po, &p->panel, why, why_bytes);
   }
   return err;
@@ -279,7 +291,8 @@ static void announce(const struct wr_process *p) {
     fprintf(stderr, "weir: listening on %s%s\n", p->conf->listens[i].tls ? "https://" : "http://",
             wr_addr_format(&p->listens[i], text, sizeof text));
   if (p->panel)
-    fprintf(stderr, "weir: admin on %s\n", wr_addr_format(wr_panel_addr(p->panel), text, sizeof text));
+    fprintf(stderr, "weir: admin on %s\n",
+            wr_addr_format(wr_panel_addr(p->panel), text, sizeof text));
 }
 
 enum wr_err wr_process_start(struct wr_process *p) {

@@ -1,7 +1,7 @@
 /* process.h: the whole server: configuration, pool, workers, admin listener, signals.
  *
- * The main thread makes it, runs it and frees it. The main thread has a loop of its own for signals, the
- * admin listener and the mock upstreams; streams run on the workers. */
+ * The main thread makes it, runs it and frees it. The main thread has a loop of its own for
+ * signals, the admin listener and the mock upstreams; streams run on the workers. */
 #ifndef WR_SERVER_PROCESS_H
 #define WR_SERVER_PROCESS_H
 
@@ -30,11 +30,14 @@ struct wr_process_options {
 };
 
 /* CONFIG: diag has the findings. Others: why has a sentence. */
-WR_MUST_USE enum wr_err wr_process_new(const struct wr_process_options *options, struct wr_process **out,
-                                       struct wr_diag *diag, char *why, size_t why_bytes);
-/* Serves until drained or stopped. Returns the exit code: 0, or 1 when something was left behind. */
+WR_MUST_USE enum wr_err wr_process_new(const struct wr_process_options *options,
+                                       struct wr_process **out, struct wr_diag *diag, char *why,
+                                       size_t why_bytes);
+/* Serves until drained or stopped. Returns the exit code: 0, or 1 when something was left
+ * behind. */
 int wr_process_run(struct wr_process *process);
-/* For a caller that drives the main loop itself (demos, tests): workers run after start; turn the loop meanwhile. */
+/* For a caller that drives the main loop itself (demos, tests): workers run after start; turn
+ * the loop meanwhile. */
 WR_MUST_USE enum wr_err wr_process_start(struct wr_process *process);
 bool wr_process_ended(const struct wr_process *process);
 void wr_process_free(struct wr_process *process);

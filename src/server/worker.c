@@ -65,10 +65,13 @@ static uint64_t core_wall(void *ctx) {
 
 static uint64_t core_random(void *ctx) { return wr_rand_u64(&((struct wr_worker *)ctx)->rand); }
 
-static void core_log(void *ctx, enum wr_script_level level, struct wr_span where, struct wr_span text) {
+static void core_log(void *ctx, enum wr_script_level level, struct wr_span where,
+                     struct wr_span text) {
   struct wr_worker *w = ctx;
   static struct wr_log_site sites[3];
-  enum wr_log_level to = level == WR_SCRIPT_ERROR ? WR_LOG_ERROR : level == WR_SCRIPT_WARN ? WR_LOG_WARN : WR_LOG_INFO;
+  enum wr_log_level to = level == WR_SCRIPT_ERROR  ? WR_LOG_ERROR
+                         : level == WR_SCRIPT_WARN ? WR_LOG_WARN
+                                                   : WR_LOG_INFO;
   const struct wr_log_field fields[] = { WR_LOG_SPAN("where", where), WR_LOG_SPAN("text", text) };
   wr_log_event(w->logger, to, &sites[level], "script", fields, 2);
   wr_loop_mark(w->loop, &w->log_task);
@@ -151,10 +154,11 @@ static enum wr_err port_open(struct wr_worker *w, uint32_t i, char *why, size_t 
   }
   int fd = w->o.inherited ? w->o.inherited[i] : -1;
   if (err == WR_OK && fd >= 0)
-    err = wr_listen_inherit(w->loop, fd, port->tls, accepted, port, &port->listen, detail, sizeof detail);
+    err = wr_listen_inherit(w->loop, fd, port->tls, accepted, port, &port->listen, detail,
+                            sizeof detail);
   else if (err == WR_OK)
-    err = wr_listen_open(w->loop, &w->o.listens[i], port->tls, accepted, port, &port->listen, detail,
-                         sizeof detail);
+    err = wr_listen_open(w->loop, &w->o.listens[i], port->tls, accepted, port, &port->listen,
+                         detail, sizeof detail);
   if (err != WR_OK) snprintf(why, why_bytes, "listen %s: %s", c->address, detail);
   return err;
 }
@@ -204,8 +208,12 @@ static enum wr_err parts_make(struct wr_worker *w, char *why, size_t why_bytes) 
   w->gen = (struct wr_relay_gen){ .conf = conf,
                                   .hooks = w->engine ? wr_engine_hooks(w->engine) : NULL,
                                   .upstreams = w->upstreams };
-  struct wr_relay_options ro = { .loop = w->loop, .shared = w->o.shared, .gen = &w->gen, .record = record,
-                                 .record_ctx = w, .drained = drained };
+  struct wr_relay_options ro = { .loop = w->loop,
+                                 .shared = w->o.shared,
+                                 .gen = &w->gen,
+                                 .record = record,
+                                 .record_ctx = w,
+                                 .drained = drained };
   err = wr_relay_new(&ro, &w->relay);
   if (err != WR_OK) return err;
   w->ports = wr_heap_zalloc(WR_HEAP_SERVER, w->o.conf->listen_count * sizeof *w->ports + 1);
@@ -218,8 +226,8 @@ static enum wr_err parts_make(struct wr_worker *w, char *why, size_t why_bytes) 
   return err;
 }
 
-enum wr_err wr_worker_new(const struct wr_worker_options *options, struct wr_worker **out, char *why,
-                          size_t why_bytes) {
+enum wr_err wr_worker_new(const struct wr_worker_options *options, struct wr_worker **out,
+                          char *why, size_t why_bytes) {
   struct wr_worker *w = wr_heap_zalloc(WR_HEAP_SERVER, sizeof *w);
   if (!w) return WR_E_NOMEM;
   w->magic = WORKER_MAGIC;
@@ -315,8 +323,12 @@ void wr_worker_stop(struct wr_worker *w) {
 }
 
 struct wr_mailbox *wr_worker_mailbox(struct wr_worker *w) { return &w->mailbox; }
-const struct wr_relay_stats *wr_worker_relay_stats(const struct wr_worker *w) { return wr_relay_stats(w->relay); }
-const struct wr_loop_stats *wr_worker_loop_stats(const struct wr_worker *w) { return wr_loop_stats(w->loop); }
+const struct wr_relay_stats *wr_worker_relay_stats(const struct wr_worker *w) {
+  return wr_relay_stats(w->relay);
+}
+const struct wr_loop_stats *wr_worker_loop_stats(const struct wr_worker *w) {
+  return wr_loop_stats(w->loop);
+}
 struct wr_metrics *wr_worker_metrics(const struct wr_worker *w) { return w->metrics; }
 const struct wr_logger *wr_worker_logger(const struct wr_worker *w) { return w->logger; }
 uint32_t wr_worker_index(const struct wr_worker *w) { return w->o.index; }

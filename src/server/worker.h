@@ -1,7 +1,9 @@
-/* worker.h: one thread with all that a stream needs: slabs, loop, VM, upstreams, listeners, relay.
+/* worker.h: one thread with all that a stream needs: slabs, loop, VM, upstreams, listeners,
+ * relay.
  *
- * The process (server/process.h) makes a worker, starts its thread and joins it. A worker shares the depot, the ledger and
- * the relay's shared counters with others, nothing else. What is asked of it from elsewhere goes through its mailbox. */
+ * The process (server/process.h) makes a worker, starts its thread and joins it. A worker shares
+ * the depot, the ledger and the relay's shared counters with others, nothing else. What is asked
+ * of it from elsewhere goes through its mailbox. */
 #ifndef WR_SERVER_WORKER_H
 #define WR_SERVER_WORKER_H
 
@@ -41,9 +43,10 @@ struct wr_worker_options {
 };
 
 /* Everything that can fail is made here, on the caller's thread; why names what went wrong. */
-WR_MUST_USE enum wr_err wr_worker_new(const struct wr_worker_options *options, struct wr_worker **out, char *why,
-                                      size_t why_bytes);
-/* The thread must have ended, or never begun. Returns what was left behind: blocks and handles, 0 in a clean end. */
+WR_MUST_USE enum wr_err wr_worker_new(const struct wr_worker_options *options,
+                                      struct wr_worker **out, char *why, size_t why_bytes);
+/* The thread must have ended, or never begun. Returns what was left behind: blocks and handles,
+ * 0 in a clean end. */
 size_t wr_worker_free(struct wr_worker *worker);
 WR_MUST_USE enum wr_err wr_worker_start(struct wr_worker *worker);
 void wr_worker_join(struct wr_worker *worker);

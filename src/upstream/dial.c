@@ -14,9 +14,12 @@ static void fail(struct wr_dial *d, enum wr_err err, const char *why) {
 static void connect_next(struct wr_dial *d) {
   WR_DCHECK(d->conn == NULL && d->addr_next < d->addr_count);
   const struct wr_conf_upstream *up = d->peer->up;
-  const char *name = up->tls.server_name ? up->tls.server_name : d->peer->url ? d->peer->url->host : "localhost";
+  const char *name = up->tls.server_name ? up->tls.server_name
+                     : d->peer->url      ? d->peer->url->host
+                                         : "localhost";
   const struct wr_addr *addr = &d->addrs[d->addr_next++];
-  enum wr_err err = wr_conn_dial(wr_upstreams_loop(d->set), addr, d->peer->tls, name, d->owner, &d->conn);
+  enum wr_err err =
+      wr_conn_dial(wr_upstreams_loop(d->set), addr, d->peer->tls, name, d->owner, &d->conn);
   if (err != WR_OK) {
     d->conn = NULL;
     fail(d, err, NULL);
@@ -35,7 +38,8 @@ static void take_addrs(struct wr_dial *d, const struct wr_addr *addrs, size_t n)
   connect_next(d);
 }
 
-static void resolve_done(void *ctx, enum wr_err err, const struct wr_addr *addrs, size_t n, const char *why) {
+static void resolve_done(void *ctx, enum wr_err err, const struct wr_addr *addrs, size_t n,
+                         const char *why) {
   struct wr_dial *d = ctx;
   d->lookup = NULL;
   if (err != WR_OK || n == 0)
@@ -45,8 +49,8 @@ static void resolve_done(void *ctx, enum wr_err err, const struct wr_addr *addrs
   wr_loop_mark(wr_upstreams_loop(d->set), d->owner);
 }
 
-void wr_dial_start(struct wr_dial *d, struct wr_upstreams *set, struct wr_peer *peer, struct wr_task *owner,
-                   bool fresh) {
+void wr_dial_start(struct wr_dial *d, struct wr_upstreams *set, struct wr_peer *peer,
+                   struct wr_task *owner, bool fresh) {
   *d = (struct wr_dial){ .set = set, .peer = peer, .owner = owner };
   if (!fresh && (d->conn = wr_shelf_take(&peer->shelf)) != NULL) {
     d->reused = true;
@@ -59,8 +63,8 @@ void wr_dial_start(struct wr_dial *d, struct wr_upstreams *set, struct wr_peer *
   }
   struct wr_addr addrs[WR_RESOLVE_MAX];
   size_t n = 0;
-  enum wr_err err = wr_resolve_start(wr_upstreams_resolver(set), peer->url->host, peer->url->port, resolve_done,
-                                     d, addrs, &n, &d->lookup);
+  enum wr_err err = wr_resolve_start(wr_upstreams_resolver(set), peer->url->host, peer->url->port,
+                                     resolve_done, d, addrs, &n, &d->lookup);
   if (err != WR_OK)
     fail(d, err, NULL);
   else if (n > 0)
@@ -79,7 +83,8 @@ enum wr_err wr_dial_poll(struct wr_dial *d, struct wr_conn **out) {
         d->addrs = NULL;
         return WR_OK;
       case WR_CONN_FAILED:
-        fail(d, wr_conn_err(d->conn) == WR_E_RESET ? WR_E_CONNECT : wr_conn_err(d->conn), wr_conn_why(d->conn));
+        fail(d, wr_conn_err(d->conn) == WR_E_RESET ? WR_E_CONNECT : wr_conn_err(d->conn),
+             wr_conn_why(d->conn));
         wr_conn_abort(d->conn);
         d->conn = NULL;
         if (d->addr_next < d->addr_count) connect_next(d);

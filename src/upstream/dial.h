@@ -1,7 +1,7 @@
 /* dial.h: a connection to a peer: from the shelf, or resolved, connected and shaken hands with.
  *
- * Embedded in the attempt. The owner's task is marked on each change and polls. Addresses of a name are tried one
- * after the other until one answers. Loop thread only. */
+ * Embedded in the attempt. The owner's task is marked on each change and polls. Addresses of a
+ * name are tried one after the other until one answers. Loop thread only. */
 #ifndef WR_UPSTREAM_DIAL_H
 #define WR_UPSTREAM_DIAL_H
 
@@ -25,9 +25,10 @@ struct wr_dial {
 };
 
 /* fresh: don't look at the shelf (the last connection from there was dead). */
-void wr_dial_start(struct wr_dial *dial, struct wr_upstreams *set, struct wr_peer *peer, struct wr_task *owner,
-                   bool fresh);
-/* WR_E_AGAIN: under way. WR_OK: *out is the caller's. RESOLVE, CONNECT, TLS, TLS_VERIFY, NOMEM: failed, see `why`. */
+void wr_dial_start(struct wr_dial *dial, struct wr_upstreams *set, struct wr_peer *peer,
+                   struct wr_task *owner, bool fresh);
+/* WR_E_AGAIN: under way. WR_OK: *out is the caller's. RESOLVE, CONNECT, TLS, TLS_VERIFY, NOMEM:
+ * failed, see `why`. */
 WR_MUST_USE enum wr_err wr_dial_poll(struct wr_dial *dial, struct wr_conn **out);
 /* In the TLS handshake (another deadline counts there). */
 bool wr_dial_in_handshake(const struct wr_dial *dial);

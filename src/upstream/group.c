@@ -64,7 +64,8 @@ static void peers_fill(struct wr_upstreams *set, size_t u, size_t *at, const str
 
 static enum wr_err arrays_make(struct wr_upstreams *set, char *why, size_t why_bytes) {
   const struct wr_conf *conf = set->conf;
-  for (size_t u = 0; u < conf->upstream_count; u++) set->peer_count += peers_of(&conf->upstreams[u]);
+  for (size_t u = 0; u < conf->upstream_count; u++)
+    set->peer_count += peers_of(&conf->upstreams[u]);
   if (set->peer_count > WR_UPSTREAM_MAX_PEERS) {
     snprintf(why, why_bytes, "%zu addresses of upstreams; at most %d are possible", set->peer_count,
              WR_UPSTREAM_MAX_PEERS);
@@ -82,9 +83,9 @@ static enum wr_err arrays_make(struct wr_upstreams *set, char *why, size_t why_b
   return WR_OK;
 }
 
-enum wr_err wr_upstreams_new(struct wr_loop *loop, struct wr_resolver *resolver, const struct wr_conf *conf,
-                             const struct wr_addr *mocks, struct wr_upstreams **out, char *why,
-                             size_t why_bytes) {
+enum wr_err wr_upstreams_new(struct wr_loop *loop, struct wr_resolver *resolver,
+                             const struct wr_conf *conf, const struct wr_addr *mocks,
+                             struct wr_upstreams **out, char *why, size_t why_bytes) {
   struct wr_upstreams *set = wr_heap_zalloc(WR_HEAP_UPSTREAM, sizeof *set);
   if (!set) return WR_E_NOMEM;
   set->magic = SET_MAGIC;
@@ -153,7 +154,8 @@ const struct wr_peer *wr_upstreams_peer(const struct wr_upstreams *set, size_t i
   return &set->peers[i];
 }
 
-void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *handshakes, unsigned long *resumed) {
+void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *handshakes,
+                             unsigned long *resumed) {
   *handshakes = *resumed = 0;
   for (size_t u = 0; u < set->conf->upstream_count; u++) {
     if (!set->tls[u]) continue;

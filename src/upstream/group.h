@@ -1,7 +1,7 @@
 /* group.h: one worker's view of every upstream and group of a generation.
  *
- * Made when a worker starts or a configuration is swapped in, freed when the last session of that generation has
- * ended. Loop thread only. */
+ * Made when a worker starts or a configuration is swapped in, freed when the last session of
+ * that generation has ended. Loop thread only. */
 #ifndef WR_UPSTREAM_GROUP_H
 #define WR_UPSTREAM_GROUP_H
 
@@ -13,8 +13,9 @@ struct wr_upstreams;
 
 #define WR_UPSTREAM_MAX_PEERS 64
 
-/* mocks: for each upstream of kind mock, in the order of conf->upstreams, its address; borrowed for the call.
- * why: one sentence that names the upstream and what is wrong (a certificate that can't be read, too many peers). */
+/* mocks: for each upstream of kind mock, in the order of conf->upstreams, its address; borrowed
+ * for the call. why: one sentence that names the upstream and what is wrong (a certificate that
+ * can't be read, too many peers). */
 WR_MUST_USE enum wr_err wr_upstreams_new(struct wr_loop *loop, struct wr_resolver *resolver,
                                          const struct wr_conf *conf, const struct wr_addr *mocks,
                                          struct wr_upstreams **out, char *why, size_t why_bytes);
@@ -32,7 +33,8 @@ struct wr_resolver *wr_upstreams_resolver(struct wr_upstreams *set);
 size_t wr_upstreams_peer_count(const struct wr_upstreams *set);
 const struct wr_peer *wr_upstreams_peer(const struct wr_upstreams *set, size_t i);
 /* TLS handshakes with upstreams so far, and how many resumed a session. */
-void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *handshakes, unsigned long *resumed);
+void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *handshakes,
+                             unsigned long *resumed);
 /* Closes the idle connections of all peers. */
 void wr_upstreams_clear_shelves(struct wr_upstreams *set);
 

@@ -14,7 +14,7 @@
 
 struct wr_peer {
   const struct wr_conf_upstream *up; /* borrowed: the generation's configuration */
-  const struct wr_conf_url *url;     /* borrowed: as above; NULL for a mock, which has addr instead */
+  const struct wr_conf_url *url; /* borrowed: as above; NULL for a mock, which has addr instead */
   struct wr_tls_ctx *tls;            /* borrowed: the set's; NULL: plain */
   struct wr_shelf shelf;             /* idle kept-alive connections */
   struct wr_addr addr;               /* of a mock */

@@ -24,7 +24,8 @@ static void item_close(struct item *it) {
   item_free(it);
 }
 
-/* A quiet connection is marked for nothing but its end: whatever it is, it is of no use any more. */
+/* A quiet connection is marked for nothing but its end: whatever it is, it is of no use any
+ * more. */
 static void item_run(struct wr_task *task) {
   struct item *it = WR_CONTAINER(task, struct item, task);
   WR_DCHECK(it->conn != NULL);
@@ -64,7 +65,8 @@ void wr_shelf_init(struct wr_shelf *shelf, struct wr_loop *loop, uint32_t max, u
 }
 
 void wr_shelf_clear(struct wr_shelf *shelf) {
-  while (!wr_list_empty(&shelf->items)) item_close(WR_CONTAINER(shelf->items.next, struct item, link));
+  while (!wr_list_empty(&shelf->items))
+    item_close(WR_CONTAINER(shelf->items.next, struct item, link));
   WR_CHECK(shelf->count == 0);
   wr_timer_clear(&shelf->timer);
 }

@@ -1,8 +1,8 @@
 /* shelf.h: idle kept-alive connections to one peer, the youngest taken first.
  *
- * Bounded in number and time. A connection on the shelf that says anything (bytes, end, error) is closed at once,
- * so what is taken was quiet a moment ago; that the other side closes in that moment is possible, and the attempt
- * that sees it dials anew. Loop thread only. */
+ * Bounded in number and time. A connection on the shelf that says anything (bytes, end, error)
+ * is closed at once, so what is taken was quiet a moment ago; that the other side closes in that
+ * moment is possible, and the attempt that sees it dials anew. Loop thread only. */
 #ifndef WR_UPSTREAM_SHELF_H
 #define WR_UPSTREAM_SHELF_H
 

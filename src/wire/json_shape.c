@@ -12,7 +12,8 @@ struct shift {
   int32_t by;  /* sum up to here */
 };
 
-/* Bytes of a string's content up to its closing quote, or -1: no end, or a byte that must not stand there. */
+/* Bytes of a string's content up to its closing quote, or -1: no end, or a byte that must not
+ * stand there. */
 static ptrdiff_t string_len(const char *p, const char *end, bool *escaped) {
   const char *from = p;
 #ifdef __SSE2__
@@ -71,14 +72,15 @@ struct match {
 };
 
 /* Reads a hole at p; its end, or NULL. */
-static const char *read_hole(const struct wr_json_hole *h, const char *p, const char *end, bool *escaped) {
+static const char *read_hole(const struct wr_json_hole *h, const char *p, const char *end,
+                             bool *escaped) {
   ptrdiff_t n = h->number ? number_len(p, end) : string_len(p, end, escaped);
   return n < 0 ? NULL : p + n;
 }
 
 /* One run of doc, from `from` to `to`, hole by hole: some hole in it differs for the first time. */
-static const char *match_run(struct wr_json_shape *s, struct match *m, uint32_t from, uint32_t to, size_t hole,
-                             const char *p) {
+static const char *match_run(struct wr_json_shape *s, struct match *m, uint32_t from, uint32_t to,
+                             size_t hole, const char *p) {
   for (; hole < s->n_holes && s->holes[hole].off < to; hole++) {
     struct wr_json_hole *h = &s->holes[hole];
     size_t lead = h->off - from;
@@ -92,7 +94,8 @@ static const char *match_run(struct wr_json_shape *s, struct match *m, uint32_t 
       int32_t by = m->n ? m->shifts[m->n - 1].by : 0;
       m->at_hole[m->n] = (uint8_t)hole;
       m->escaped[m->n] = escaped;
-      m->shifts[m->n++] = (struct shift){ (uint32_t)h->off + h->len, by + (int32_t)(q - p) - h->len };
+      m->shifts[m->n++] =
+          (struct shift){ (uint32_t)h->off + h->len, by + (int32_t)(q - p) - h->len };
     }
     p = q;
     from = (uint32_t)h->off + h->len;
@@ -138,7 +141,8 @@ static uint32_t moved(const struct match *m, uint32_t at) {
   return (uint32_t)((int32_t)at + by);
 }
 
-bool wr_json_shape_match(struct wr_json_shape *s, struct wr_span doc, size_t n_paths, struct wr_json_value *out) {
+bool wr_json_shape_match(struct wr_json_shape *s, struct wr_span doc, size_t n_paths,
+                         struct wr_json_value *out) {
   if (s->len == 0 || doc.len == 0) return false;
   struct match m;
   m.doc = doc.ptr;
@@ -192,14 +196,16 @@ static bool find_holes(struct wr_json_shape *s, const char *p, size_t len) {
       if (n < 0) return false;
       if (!key) {
         if (s->n_holes == WR_JSON_SHAPE_HOLES) return false;
-        s->holes[s->n_holes++] = (struct wr_json_hole){ (uint16_t)(p - from), (uint16_t)n, false, false };
+        s->holes[s->n_holes++] =
+            (struct wr_json_hole){ (uint16_t)(p - from), (uint16_t)n, false, false };
       }
       p += n + 1;
     } else if ((c >= '0' && c <= '9') || c == '-') {
       ptrdiff_t n = number_len(p - 1, end);
       bool plain = n > 0 && (p - 1 + n == end || !memchr("+-.eE0123456789", p[n - 1], 15));
       if (plain && s->n_holes < WR_JSON_SHAPE_HOLES)
-        s->holes[s->n_holes++] = (struct wr_json_hole){ (uint16_t)(p - 1 - from), (uint16_t)n, true, false };
+        s->holes[s->n_holes++] =
+            (struct wr_json_hole){ (uint16_t)(p - 1 - from), (uint16_t)n, true, false };
       while (p < end && memchr("+-.eE0123456789", *p, 15)) p++; /* not a hole: must be equal */
     }
   }
@@ -217,8 +223,9 @@ void wr_json_shape_learn(struct wr_json_shape *s, struct wr_span doc, size_t n_p
   for (size_t i = 0; i < n_paths; i++) {
     const struct wr_json_value *v = &values[i];
     if (v->type == WR_JSON_MISSING) continue;
-    s->values[s->n_values++] = (struct wr_json_shape_value){ (uint16_t)v->raw.off, (uint16_t)v->raw.len,
-                                                             (uint8_t)i, v->type, v->escaped };
+    s->values[s->n_values++] =
+        (struct wr_json_shape_value){ (uint16_t)v->raw.off, (uint16_t)v->raw.len, (uint8_t)i,
+                                      v->type, v->escaped };
   }
   memcpy(s->doc, doc.ptr, doc.len);
   s->len = (uint16_t)doc.len;

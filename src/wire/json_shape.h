@@ -1,10 +1,12 @@
 /* json_shape.h: a short way through documents that look like one that was scanned before.
  *
- * The events of a stream repeat themselves: the same members in the same order, only a few values differ. A shape is one
- * scanned document with the places of its strings and numbers (holes). A document matches when everything outside the
- * holes is equal byte for byte and each hole holds a value of the same type; then it is valid JSON exactly as the
- * first one was, and every path has its value at the shifted place: no scan is needed. What doesn't match is scanned, and may
- * become the shape. A hole that has differed once is read each time; runs without such a hole are compared at once.
+ * The events of a stream repeat themselves: the same members in the same order, only a few
+ * values differ. A shape is one scanned document with the places of its strings and numbers
+ * (holes). A document matches when everything outside the holes is equal byte for byte and each
+ * hole holds a value of the same type; then it is valid JSON exactly as the first one was, and
+ * every path has its value at the shifted place: no scan is needed. What doesn't match is
+ * scanned, and may become the shape. A hole that has differed once is read each time; runs
+ * without such a hole are compared at once.
  *
  * About 1.5 KiB, caller's storage, nothing to free; one thread. */
 #ifndef WR_WIRE_JSON_SHAPE_H
@@ -36,11 +38,12 @@ struct wr_json_shape {
   char doc[WR_JSON_SHAPE_BYTES];
 };
 
-/* False: scan it. True: out has one value a path, as wr_json_scan of the same program would give. n_paths: of the program whose
- * values were learned. */
-bool wr_json_shape_match(struct wr_json_shape *shape, struct wr_span doc, size_t n_paths, struct wr_json_value *out);
-/* Makes a document that wr_json_scan took, with its values, the shape. Those with escapes in a name, or too large, are left:
- * the shape is as before. */
+/* False: scan it. True: out has one value a path, as wr_json_scan of the same program would
+ * give. n_paths: of the program whose values were learned. */
+bool wr_json_shape_match(struct wr_json_shape *shape, struct wr_span doc, size_t n_paths,
+                         struct wr_json_value *out);
+/* Makes a document that wr_json_scan took, with its values, the shape. Those with escapes in a
+ * name, or too large, are left: the shape is as before. */
 void wr_json_shape_learn(struct wr_json_shape *shape, struct wr_span doc, size_t n_paths,
                          const struct wr_json_value *values);
 
