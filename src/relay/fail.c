@@ -217,7 +217,11 @@ enum wr_step wr_session_refuse(struct wr_session *s, unsigned status, struct wr_
   wr_buf_init(&out, room, REPLY_ROOM);
   if (status < 400 || status > 599) status = 403;
   wr_reply_error_body(&out, (enum wr_dialect)s->dialect, status, WR_SPAN("policy"), text);
-  if (out.overflow) return wr_session_fail(s, WR_E_REFUSED, none());
+  if (out.overflow) { /* a text without measure: the status still stands */
+    wr_buf_init(&out, room, REPLY_ROOM);
+    wr_reply_error_body(&out, (enum wr_dialect)s->dialect, status, WR_SPAN("policy"),
+                        message_of(WR_E_REFUSED));
+  }
   return reply(s, status, WR_SPAN("application/json"), wr_buf_span(&out), v);
 }
 
