@@ -1,7 +1,7 @@
 /* rig.h: a relay between a scripted client and scripted upstreams, all on one loop over loopback.
  *
- * The configuration is built by hand and may be changed between rig_init and rig_open. rig_close ends
- * everything and asserts that no block, no handle and no allocation is left. */
+ * The configuration is built by hand and may be changed between rig_init and rig_open. rig_close
+ * ends everything and asserts that no block, no handle and no allocation is left. */
 #ifndef TESTS_RELAY_RIG_H
 #define TESTS_RELAY_RIG_H
 
@@ -15,6 +15,22 @@
 
 #define RIG_UPS 64
 #define RIG_GOT (512u << 10)
+
+/* What most tests say. */
+#define POST "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\ncontent-type: application/json\r\n"
+#define BODY "{\"model\":\"m\",\"stream\":true}"
+#define ASK POST "content-length: 27\r\n\r\n" BODY
+#define ASK_CLOSE POST "connection: close\r\ncontent-length: 27\r\n\r\n" BODY
+#define SSE_HEAD                                                                                   \
+  "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+#define ROLE                                                                                       \
+  "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
+#define HELLO "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n"
+#define STOP "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+#define USAGE "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":7}}\n\n"
+#define DONE "data: [DONE]\n\n"
+#define WHOLE ROLE HELLO STOP USAGE DONE
+#define FAULT "data: {\"error\":{\"message\":\"overloaded\"}}\n\n"
 
 struct rig;
 
@@ -53,7 +69,7 @@ struct rig {
   struct wr_span answer; /* borrowed: the test's */
   size_t answer_bytes;   /* so many of them */
   enum { RIG_STAY, RIG_FIN, RIG_RESET } then;
-  bool answer_first_only; /* later requests of a connection get a reset */
+  bool answer_first_only;      /* later requests of a connection get a reset */
   struct rig_up *ups[RIG_UPS]; /* owned */
   size_t up_count;
   /* The client. */
@@ -93,8 +109,12 @@ static inline void rig_accepted(struct rig *r, unsigned peer, struct wr_conn *co
   wr_conn_set_owner(conn, &up->task);
   wr_loop_mark(r->w.loop, &up->task);
 }
-static inline void rig_back0(void *ctx, struct wr_conn *take_conn) { rig_accepted(ctx, 0, take_conn); }
-static inline void rig_back1(void *ctx, struct wr_conn *take_conn) { rig_accepted(ctx, 1, take_conn); }
+static inline void rig_back0(void *ctx, struct wr_conn *take_conn) {
+  rig_accepted(ctx, 0, take_conn);
+}
+static inline void rig_back1(void *ctx, struct wr_conn *take_conn) {
+  rig_accepted(ctx, 1, take_conn);
+}
 
 /* Length of the first whole request in a text, or 0. */
 static inline size_t rig_request_bytes(const char *text) {
@@ -165,7 +185,8 @@ static inline void rig_client_run(struct wr_task *task) {
     r->got[r->got_len] = 0;
     wr_view_drop(&v);
   }
-  if (r->client && (wr_conn_state(r->client) == WR_CONN_FAILED || wr_conn_at_eof(r->client))) r->client_end = true;
+  if (r->client && (wr_conn_state(r->client) == WR_CONN_FAILED || wr_conn_at_eof(r->client)))
+    r->client_end = true;
 }
 
 static inline void rig_record(void *ctx, const struct wr_record *record) {
@@ -173,7 +194,8 @@ static inline void rig_record(void *ctx, const struct wr_record *record) {
   r->records++;
   r->record = *record;
   snprintf(r->outcome, sizeof r->outcome, "%.*s", (int)record->outcome.len, record->outcome.ptr);
-  snprintf(r->model, sizeof r->model, "%.*s", (int)record->model.len, record->model.len ? record->model.ptr : "");
+  snprintf(r->model, sizeof r->model, "%.*s", (int)record->model.len,
+           record->model.len ? record->model.ptr : "");
 }
 
 static inline void rig_front(void *ctx, struct wr_conn *take_conn) {
@@ -186,24 +208,50 @@ static inline void rig_init(struct rig *r) {
   r->got = calloc(1, RIG_GOT);
   assert_non_null(r->got);
   for (unsigned i = 0; i < 2; i++) {
-    r->urls[i] = (struct wr_conf_url){ .text = "http://up", .host = "127.0.0.1", .authority = "up", .base_path = "" };
+    r->urls[i] = (struct wr_conf_url){
+      .text = "http://up", .host = "127.0.0.1", .authority = "up", .base_path = ""
+    };
     r->upstreams[i] = (struct wr_conf_upstream){
-      .name = i ? "second" : "first", .kind = WR_KIND_OPENAI_COMPATIBLE, .urls = &r->urls[i], .url_count = 1,
-      .timeout = { 5000, 5000, 5000, 5000, 5000, 0 }, .keep_idle = 4, .keep_idle_ms = 60000,
+      .name = i ? "second" : "first",
+      .kind = WR_KIND_OPENAI_COMPATIBLE,
+      .urls = &r->urls[i],
+      .url_count = 1,
+      .timeout = { 5000, 5000, 5000, 5000, 5000, 0 },
+      .keep_idle = 4,
+      .keep_idle_ms = 60000,
     };
     r->members[i][0] = i;
-    r->groups[i] = (struct wr_conf_group){ .name = r->upstreams[i].name, .members = r->members[i], .member_count = 1,
-                                           .attempts = 1 };
+    r->groups[i] = (struct wr_conf_group){
+      .name = r->upstreams[i].name, .members = r->members[i], .member_count = 1, .attempts = 1
+    };
   }
   r->members[2][1] = 1;
-  r->groups[2] = (struct wr_conf_group){ .name = "both", .members = r->members[2], .member_count = 2, .attempts = 2 };
-  r->routes[0] = (struct wr_conf_route){
-    .name = "all", .path = "/*", .to = 0, .body_bytes = 32u << 20, .inspect_bytes = 65536, .event_bytes = 1u << 20,
-    .head_timeout_ms = 5000, .body_timeout_ms = 5000, .heartbeat_ms = 15000, .held_bytes = 65536,
-    .slow_high_bytes = 65536, .slow_low_bytes = 16384, .slow_give_up_ms = 5000,
+  r->groups[2] = (struct wr_conf_group){
+    .name = "both", .members = r->members[2], .member_count = 2, .attempts = 2
   };
-  r->conf = (struct wr_conf){ .listens = r->listens, .listen_count = 1, .upstreams = r->upstreams, .upstream_count = 2,
-                              .groups = r->groups, .group_count = 3, .routes = r->routes, .route_count = 1 };
+  r->routes[0] = (struct wr_conf_route){
+    .name = "all",
+    .path = "/*",
+    .to = 0,
+    .body_bytes = 32u << 20,
+    .inspect_bytes = 65536,
+    .event_bytes = 1u << 20,
+    .head_timeout_ms = 5000,
+    .body_timeout_ms = 5000,
+    .heartbeat_ms = 15000,
+    .held_bytes = 65536,
+    .slow_high_bytes = 65536,
+    .slow_low_bytes = 16384,
+    .slow_give_up_ms = 5000,
+  };
+  r->conf = (struct wr_conf){ .listens = r->listens,
+                              .listen_count = 1,
+                              .upstreams = r->upstreams,
+                              .upstream_count = 2,
+                              .groups = r->groups,
+                              .group_count = 3,
+                              .routes = r->routes,
+                              .route_count = 1 };
   r->conf.server.client_idle_ms = 5000;
 }
 
@@ -214,13 +262,21 @@ static inline void rig_open_pool(struct rig *r, size_t pool_bytes) {
   assert_int_equal(wr_resolver_new(r->w.loop, &r->resolver), WR_OK);
   assert_int_equal(wr_addr_parse(wr_span_str("127.0.0.1:0"), &any), WR_OK);
   for (unsigned i = 0; i < 2; i++) {
-    assert_int_equal(wr_listen_open(r->w.loop, &any, NULL, i ? rig_back1 : rig_back0, r, &r->back[i], why, sizeof why), WR_OK);
+    assert_int_equal(wr_listen_open(r->w.loop, &any, NULL, i ? rig_back1 : rig_back0, r,
+                                    &r->back[i], why, sizeof why),
+                     WR_OK);
     r->urls[i].port = wr_addr_port(wr_listen_addr(r->back[i]));
   }
-  assert_int_equal(wr_listen_open(r->w.loop, &any, NULL, rig_front, r, &r->front, why, sizeof why), WR_OK);
-  assert_int_equal(wr_upstreams_new(r->w.loop, r->resolver, &r->conf, NULL, &r->set, why, sizeof why), WR_OK);
-  r->gen = (struct wr_relay_gen){ .conf = &r->conf, .hooks = r->use_hooks ? &r->hooks : NULL, .upstreams = r->set };
-  struct wr_relay_options o = { .loop = r->w.loop, .shared = &r->shared, .gen = &r->gen, .record = rig_record, .record_ctx = r };
+  assert_int_equal(wr_listen_open(r->w.loop, &any, NULL, rig_front, r, &r->front, why, sizeof why),
+                   WR_OK);
+  assert_int_equal(
+      wr_upstreams_new(r->w.loop, r->resolver, &r->conf, NULL, &r->set, why, sizeof why), WR_OK);
+  r->gen = (struct wr_relay_gen){ .conf = &r->conf,
+                                  .hooks = r->use_hooks ? &r->hooks : NULL,
+                                  .upstreams = r->set };
+  struct wr_relay_options o = {
+    .loop = r->w.loop, .shared = &r->shared, .gen = &r->gen, .record = rig_record, .record_ctx = r
+  };
   assert_int_equal(wr_relay_new(&o, &r->relay), WR_OK);
   wr_task_init(&r->task, rig_client_run);
 }
@@ -244,10 +300,13 @@ static inline bool rig_dial(struct rig *r) {
   r->got_len = 0;
   r->got[0] = 0;
   r->client_end = false;
-  return wr_conn_dial(r->w.loop, wr_listen_addr(r->front), NULL, NULL, &r->task, &r->client) == WR_OK;
+  return wr_conn_dial(r->w.loop, wr_listen_addr(r->front), NULL, NULL, &r->task, &r->client) ==
+         WR_OK;
 }
 
-static inline void rig_send(struct rig *r, const char *text) { rig_write(r->client, text, strlen(text)); }
+static inline void rig_send(struct rig *r, const char *text) {
+  rig_write(r->client, text, strlen(text));
+}
 
 static inline void rig_ups_drop(struct rig *r) {
   for (size_t i = 0; i < r->up_count; i++) {
@@ -277,8 +336,8 @@ static inline void rig_close(struct rig *r) {
   free(r->got);
 }
 
-/* The body of the chunked answer in `got` from `from` on: appended to out. True when it ended as it should; *end is
- * where the next answer begins. */
+/* The body of the chunked answer in `got` from `from` on: appended to out. True when it ended as it
+ * should; *end is where the next answer begins. */
 static inline bool rig_dechunk(const char *got, char *out, size_t cap, const char **end) {
   const char *p = strstr(got, "\r\n\r\n");
   size_t n = 0;

@@ -1,4 +1,5 @@
-/* What events mean in each dialect, on recorded streams and by cases; what weir says itself is legal in each. */
+/* What events mean in each dialect, on recorded streams and by cases; what weir says itself is
+ * legal in each. */
 #include "wire/recordings.h"
 
 #include "base/buf.h"
@@ -27,7 +28,8 @@ static void see(enum wr_dialect d, struct wr_span name, struct wr_span data, str
   seen->finishes += ev.finish;
   seen->contents += ev.content;
   seen->text_bytes += ev.text.len;
-  if (ev.text.len) assert_true(ev.text.ptr >= data.ptr && ev.text.ptr + ev.text.len <= data.ptr + data.len);
+  if (ev.text.len)
+    assert_true(ev.text.ptr >= data.ptr && ev.text.ptr + ev.text.len <= data.ptr + data.len);
   if (usage.input >= 0) seen->usage.input = usage.input;
   if (usage.output >= 0) seen->usage.output = usage.output;
   if (usage.reasoning >= 0) seen->usage.reasoning = usage.reasoning;
@@ -63,7 +65,8 @@ static void recordings(void **state) {
     assert_int_equal(seen.kinds[WR_EVENT_ERROR], 0);
     assert_true(seen.usage.output > 0);
     assert_true(seen.usage.input > 0);
-    if (strstr(RECORDINGS[i], "text")) assert_true(seen.kinds[WR_EVENT_TEXT] > 0 && seen.text_bytes > 0);
+    if (strstr(RECORDINGS[i], "text"))
+      assert_true(seen.kinds[WR_EVENT_TEXT] > 0 && seen.text_bytes > 0);
     if (strstr(RECORDINGS[i], "tool")) assert_true(seen.kinds[WR_EVENT_TOOL] > 0);
     if (strstr(RECORDINGS[i], "reasoning")) assert_true(seen.kinds[WR_EVENT_REASONING] > 0);
   }
@@ -79,25 +82,39 @@ static void cases(void **state) {
   } c[] = {
     { WR_DIALECT_CHAT, "[DONE]", "", WR_EVENT_STOP, true, false, false },
     { WR_DIALECT_CHAT, "{\"error\":{\"message\":\"x\"}}", "", WR_EVENT_ERROR, false, false, false },
-    { WR_DIALECT_CHAT, "{\"error\":null,\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "a", WR_EVENT_TEXT, false, false, true },
-    { WR_DIALECT_CHAT, "{\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":null}]}", "", WR_EVENT_START, false, false, false },
-    { WR_DIALECT_CHAT, "{\"choices\":[{\"delta\":{\"content\":\"b\"},\"finish_reason\":\"stop\"}]}", "b", WR_EVENT_TEXT, false, true, true },
-    { WR_DIALECT_CHAT, "{\"choices\":[{\"text\":\"old\"}]}", "old", WR_EVENT_TEXT, false, false, true },
-    { WR_DIALECT_CHAT, "{\"choices\":[{\"delta\":{\"reasoning_content\":\"h\"}}]}", "h", WR_EVENT_REASONING, false, false, true },
+    { WR_DIALECT_CHAT, "{\"error\":null,\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", "a",
+      WR_EVENT_TEXT, false, false, true },
+    { WR_DIALECT_CHAT, "{\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":null}]}", "",
+      WR_EVENT_START, false, false, false },
+    { WR_DIALECT_CHAT, "{\"choices\":[{\"delta\":{\"content\":\"b\"},\"finish_reason\":\"stop\"}]}",
+      "b", WR_EVENT_TEXT, false, true, true },
+    { WR_DIALECT_CHAT, "{\"choices\":[{\"text\":\"old\"}]}", "old", WR_EVENT_TEXT, false, false,
+      true },
+    { WR_DIALECT_CHAT, "{\"choices\":[{\"delta\":{\"reasoning_content\":\"h\"}}]}", "h",
+      WR_EVENT_REASONING, false, false, true },
     { WR_DIALECT_CHAT, " ", "", WR_EVENT_PING, false, false, false },
     { WR_DIALECT_RESPONSES, "[DONE]", "", WR_EVENT_STOP, false, false, false },
-    { WR_DIALECT_RESPONSES, "{\"type\":\"response.created\"}", "", WR_EVENT_START, false, false, false },
-    { WR_DIALECT_RESPONSES, "{\"type\":\"response.output_text.delta\",\"delta\":\"t\"}", "t", WR_EVENT_TEXT, false, false, true },
-    { WR_DIALECT_RESPONSES, "{\"type\":\"response.incomplete\"}", "", WR_EVENT_STOP, true, true, false },
-    { WR_DIALECT_RESPONSES, "{\"type\":\"response.failed\"}", "", WR_EVENT_ERROR, true, false, false },
+    { WR_DIALECT_RESPONSES, "{\"type\":\"response.created\"}", "", WR_EVENT_START, false, false,
+      false },
+    { WR_DIALECT_RESPONSES, "{\"type\":\"response.output_text.delta\",\"delta\":\"t\"}", "t",
+      WR_EVENT_TEXT, false, false, true },
+    { WR_DIALECT_RESPONSES, "{\"type\":\"response.incomplete\"}", "", WR_EVENT_STOP, true, true,
+      false },
+    { WR_DIALECT_RESPONSES, "{\"type\":\"response.failed\"}", "", WR_EVENT_ERROR, true, false,
+      false },
     { WR_DIALECT_RESPONSES, "{\"type\":\"error\"}", "", WR_EVENT_ERROR, true, false, false },
     { WR_DIALECT_ANTHROPIC, "{\"type\":\"ping\"}", "", WR_EVENT_PING, false, false, false },
     { WR_DIALECT_ANTHROPIC, "{\"type\":\"message_stop\"}", "", WR_EVENT_STOP, true, false, false },
-    { WR_DIALECT_ANTHROPIC, "{\"type\":\"content_block_delta\",\"delta\":{\"text\":\"q\"}}", "q", WR_EVENT_TEXT, false, false, true },
-    { WR_DIALECT_ANTHROPIC, "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}", "", WR_EVENT_STOP, false, true, false },
-    { WR_DIALECT_ANTHROPIC, "{\"type\":\"error\",\"error\":{}}", "", WR_EVENT_ERROR, true, false, false },
-    { WR_DIALECT_OLLAMA, "{\"message\":{\"content\":\"o\"},\"done\":false}", "o", WR_EVENT_TEXT, false, false, true },
-    { WR_DIALECT_OLLAMA, "{\"message\":{\"content\":\"\"},\"done\":true}", "", WR_EVENT_STOP, true, true, false },
+    { WR_DIALECT_ANTHROPIC, "{\"type\":\"content_block_delta\",\"delta\":{\"text\":\"q\"}}", "q",
+      WR_EVENT_TEXT, false, false, true },
+    { WR_DIALECT_ANTHROPIC, "{\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}",
+      "", WR_EVENT_STOP, false, true, false },
+    { WR_DIALECT_ANTHROPIC, "{\"type\":\"error\",\"error\":{}}", "", WR_EVENT_ERROR, true, false,
+      false },
+    { WR_DIALECT_OLLAMA, "{\"message\":{\"content\":\"o\"},\"done\":false}", "o", WR_EVENT_TEXT,
+      false, false, true },
+    { WR_DIALECT_OLLAMA, "{\"message\":{\"content\":\"\"},\"done\":true}", "", WR_EVENT_STOP, true,
+      true, false },
     { WR_DIALECT_OLLAMA, "{\"error\":\"no\"}", "", WR_EVENT_ERROR, true, false, false },
   };
   for (unsigned round = 0; round < 2; round++) { /* the second by shapes */
@@ -105,7 +122,8 @@ static void cases(void **state) {
       struct wr_event ev = { .data = wr_span_str(c[i].data) };
       struct wr_usage usage;
       assert_int_equal(wr_dialect_read(&dialects, c[i].dialect, &ev, &usage), WR_OK);
-      if (ev.kind != c[i].kind) fail_msg("%s: %s", c[i].data, wr_event_kind_name((enum wr_event_kind)ev.kind));
+      if (ev.kind != c[i].kind)
+        fail_msg("%s: %s", c[i].data, wr_event_kind_name((enum wr_event_kind)ev.kind));
       assert_true(wr_span_eq(ev.text, wr_span_str(c[i].text)));
       assert_int_equal(ev.terminator, c[i].terminator);
       assert_int_equal(ev.finish, c[i].finish);
@@ -172,10 +190,13 @@ static void is_document(struct wr_span text, const char *path, const char *want)
 
 static void replies(void **state) {
   (void)state;
-  static const char *const message_paths[WR_DIALECTS] = { "error.message", "error.message", "error.message",
-                                                          "error.message", "error" };
-  static const char *const answer_paths[WR_DIALECTS] = { "choices[0].message.content", "choices[0].message.content",
-                                                         "output[0].content[0].text", "content[0].text", "message.content" };
+  static const char *const message_paths[WR_DIALECTS] = { "error.message", "error.message",
+                                                          "error.message", "error.message",
+                                                          "error" };
+  static const char *const answer_paths[WR_DIALECTS] = { "choices[0].message.content",
+                                                         "choices[0].message.content",
+                                                         "output[0].content[0].text",
+                                                         "content[0].text", "message.content" };
   struct wr_span nasty = WR_SPAN("say \"no\"\n\\ to \x01 \xc3\xa9");
   const char *plain = "say \"no\"\n\\ to \x01 \xc3\xa9";
   struct wr_buf out;
@@ -201,8 +222,13 @@ static void replies(void **state) {
     assert_int_equal(seen.events, 1);
     assert_int_equal(seen.kinds[WR_EVENT_ERROR], 1);
     for (unsigned n = 0; n < 4; n++) {
-      struct wr_reply_ending e = { .id = WR_SPAN("i"), .model = nasty, .reason = n & 1 ? WR_SPAN("length") : nasty,
-                                   .sequence = 3, .open_block = n & 2 ? 0 : -1, .output_tokens = 9, .finished = n == 3 };
+      struct wr_reply_ending e = { .id = WR_SPAN("i"),
+                                   .model = nasty,
+                                   .reason = n & 1 ? WR_SPAN("length") : nasty,
+                                   .sequence = 3,
+                                   .open_block = n & 2 ? 0 : -1,
+                                   .output_tokens = 9,
+                                   .finished = n == 3 };
       wr_buf_init(&out, room, sizeof room);
       wr_reply_ending(&out, dialect, &e);
       seen = events_of(dialect, wr_buf_span(&out));

@@ -1,14 +1,9 @@
-/* How things end: drained, stopped, swapped for another generation, short of memory in the middle. */
+/* How things end: drained, stopped, swapped for another generation, short of memory in the middle.
+ */
 #include "relay/rig.h"
 
-#define POST "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\ncontent-type: application/json\r\n"
-#define BODY "{\"model\":\"m\",\"stream\":true}"
-#define ASK POST "content-length: 27\r\n\r\n" BODY
-#define ASK_CLOSE POST "connection: close\r\ncontent-length: 27\r\n\r\n" BODY
-#define MESSAGES "POST /v1/messages HTTP/1.1\r\nHost: h\r\nconnection: close\r\ncontent-length: 27\r\n\r\n" BODY
-#define SSE_HEAD "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-#define HELLO "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n"
-#define DONE "data: [DONE]\n\n"
+#define MESSAGES                                                                                   \
+  "POST /v1/messages HTTP/1.1\r\nHost: h\r\nconnection: close\r\ncontent-length: 27\r\n\r\n" BODY
 
 static char body[RIG_GOT];
 
@@ -34,24 +29,31 @@ static const char *chunk_of(const char *text) {
   return room;
 }
 
-/* A stream that runs loses nothing while the pool has nothing, for whatever share of the allocations. */
+/* A stream that runs loses nothing while the pool has nothing, for whatever share of the
+ * allocations. */
 static void memory_comes_and_goes(void **state) {
   (void)state;
   struct rig r;
   rig_init(&r);
   r.routes[0].heartbeat_ms = 15;
   rig_open(&r);
-  static const char *const halves[] = { "data: {\"choices\":[{\"index\":0,", "\"delta\":{\"content\":\"split\"}}]}\n\n" };
+  static const char *const halves[] = { "data: {\"choices\":[{\"index\":0,",
+                                        "\"delta\":{\"content\":\"split\"}}]}\n\n" };
   char mixed[2048]; /* frames of several blocks in one turn */
   size_t len = 0;
-  static const char *const cuts[] = { "data: {\"choices\":[{\"index\":0,", "\"delta\":{\"content\":\"split\"}}]}\n\n" HELLO,
-                                      "data: {\"choices\":[{\"index\":0,", "\"delta\":{\"content\":\"split\"}}]}\n\n" HELLO };
-  for (unsigned i = 0; i < 4; i++) len += (size_t)snprintf(mixed + len, sizeof mixed - len, "%s", chunk_of(cuts[i]));
+  static const char *const cuts[] = { "data: {\"choices\":[{\"index\":0,",
+                                      "\"delta\":{\"content\":\"split\"}}]}\n\n" HELLO,
+                                      "data: {\"choices\":[{\"index\":0,",
+                                      "\"delta\":{\"content\":\"split\"}}]}\n\n" HELLO };
+  for (unsigned i = 0; i < 4; i++)
+    len += (size_t)snprintf(mixed + len, sizeof mixed - len, "%s", chunk_of(cuts[i]));
   for (uint64_t every = 1; every < 9; every++) {
     begin(&r, ASK_CLOSE);
     say(&r, chunk_of(HELLO));
     TURN_UNTIL(&r.w, strstr(r.got, "hello") != NULL);
-    struct wr_mem_debug d = { .poison = true, .owners = true, .fail_nth = every, .fail_every = true };
+    struct wr_mem_debug d = {
+      .poison = true, .owners = true, .fail_nth = every, .fail_every = true
+    };
     wr_mem_debug_set(&d);
     for (unsigned i = 0; i < 30; i++) {
       say(&r, i % 3 == 2 ? mixed : chunk_of(i % 3 ? HELLO : halves[0]));
@@ -111,9 +113,11 @@ static void stops(void **state) {
     rig_init(&r);
     rig_open(&r);
     begin(&r, asks[i]);
-    say(&r, i ? chunk_of("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
-                         "\"delta\":{\"type\":\"text_delta\",\"text\":\"hello\"}}\n\n")
-              : chunk_of(HELLO));
+    say(&r,
+        i ? chunk_of(
+                "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
+                "\"delta\":{\"type\":\"text_delta\",\"text\":\"hello\"}}\n\n")
+          : chunk_of(HELLO));
     TURN_UNTIL(&r.w, strstr(r.got, "hello") != NULL);
     wr_relay_stop(r.relay);
     assert_int_equal(r.records, 1);
@@ -192,8 +196,8 @@ static void generations(void **state) {
 }
 
 /* The policy ends a stream in every dialect's own way. */
-static void stop_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev, const struct wr_view *raw,
-                       struct wr_verdict *out) {
+static void stop_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
+                       const struct wr_view *raw, struct wr_verdict *out) {
   (void)ctx;
   (void)s;
   (void)raw;
@@ -217,10 +221,13 @@ static void stopped_messages(void **state) {
   r.routes[0].hooks = WR_HOOK_EVENT;
   rig_open(&r);
   begin(&r, MESSAGES);
-  say(&r, chunk_of("event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":2}\n\n"));
+  say(&r,
+      chunk_of(
+          "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":2}\n\n"));
   wr_loop_turn(r.w.loop, 5);
-  say(&r, chunk_of("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,"
-                   "\"delta\":{\"type\":\"text_delta\",\"text\":\"bad\"}}\n\n"));
+  say(&r,
+      chunk_of("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,"
+               "\"delta\":{\"type\":\"text_delta\",\"text\":\"bad\"}}\n\n"));
   TURN_UNTIL(&r.w, r.client_end);
   assert_true(rig_dechunk(r.got, body, sizeof body, NULL));
   assert_null(strstr(body, "bad"));
@@ -234,9 +241,12 @@ static void stopped_messages(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(memory_comes_and_goes), cmocka_unit_test(drains),
-    cmocka_unit_test(stops),                 cmocka_unit_test(stops_without_chunks),
-    cmocka_unit_test(leaves_after_the_last_word), cmocka_unit_test(generations),
+    cmocka_unit_test(memory_comes_and_goes),
+    cmocka_unit_test(drains),
+    cmocka_unit_test(stops),
+    cmocka_unit_test(stops_without_chunks),
+    cmocka_unit_test(leaves_after_the_last_word),
+    cmocka_unit_test(generations),
     cmocka_unit_test(stopped_messages),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,15 +1,6 @@
-/* What a stream costs and what it survives: no copy and no allocation an event, slow clients, an exhausted pool,
- * allocations that fail. */
+/* What a stream costs and what it survives: no copy and no allocation an event, slow clients, an
+ * exhausted pool, allocations that fail. */
 #include "relay/rig.h"
-
-#define POST "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\ncontent-type: application/json\r\n"
-#define BODY "{\"model\":\"m\",\"stream\":true}"
-#define ASK_CLOSE POST "connection: close\r\ncontent-length: 27\r\n\r\n" BODY
-#define SSE_HEAD "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-#define ROLE "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
-#define HELLO "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n"
-#define STOP "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
-#define DONE "data: [DONE]\n\n"
 
 static char body[RIG_GOT];
 
@@ -86,7 +77,8 @@ static void backpressure(void **state) {
   memset(pad, 'x', sizeof pad);
   pad[sizeof pad - 1] = 0;
   char event[2048];
-  snprintf(event, sizeof event, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"}}]}\n\n", pad);
+  snprintf(event, sizeof event,
+           "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"}}]}\n\n", pad);
   size_t sent = 0;
   uint64_t until_ms = clock_ms() + 10000;
   while (!m.paused && clock_ms() < until_ms) {
@@ -131,7 +123,9 @@ static void slow_give_up(void **state) {
   memcpy(event, "data: \"", 7);
   memcpy(event + sizeof event - 4, "\"\n\n", 4);
   TURN_UNTIL(&r.w, (r.ups[0]->conn && wr_conn_unsent_bytes(r.ups[0]->conn) < 262144
-                      ? chunk(r.ups[0]->conn, event) : (void)0, r.records == 1));
+                        ? chunk(r.ups[0]->conn, event)
+                        : (void)0,
+                    r.records == 1));
   assert_string_equal(r.outcome, "client_gone");
   assert_int_equal(r.record.err, WR_E_CLIENT_SLOW);
   TURN_UNTIL(&r.w, r.ups[0]->ended);
@@ -189,7 +183,8 @@ static void pool_exhausted(void **state) {
   chunk(r.ups[0]->conn, HELLO);
   TURN_UNTIL(&r.w, strstr(r.got, "hello") != NULL);
   struct wr_block *b;
-  while (n < 70000 && (b = wr_slabs_alloc(r.w.slabs, 256, WR_CHARGE_CLIENT)) != NULL) taken[n++] = b;
+  while (n < 70000 && (b = wr_slabs_alloc(r.w.slabs, 256, WR_CHARGE_CLIENT)) != NULL)
+    taken[n++] = b;
   assert_in_range(n, 100, 69999);
   struct wr_conn *running = r.client; /* the stream's client is put aside */
   r.client = NULL;
@@ -211,7 +206,8 @@ static void pool_exhausted(void **state) {
   for (size_t i = 0; i < 40 && n > 0; i++) wr_block_unref(taken[--n]);
   wr_slabs_tick(r.w.slabs);
   TURN_UNTIL(&r.w, r.client_end || n == 0 ||
-                     (wr_block_unref(taken[--n]), wr_slabs_tick(r.w.slabs), strstr(r.got, "\r\n\r\n") != NULL));
+                       (wr_block_unref(taken[--n]), wr_slabs_tick(r.w.slabs),
+                        strstr(r.got, "\r\n\r\n") != NULL));
   assert_non_null(strstr(r.got, "HTTP/1.1 503"));
   assert_non_null(strstr(r.got, "retry-after: 1\r\n"));
   while (n > 0) wr_block_unref(taken[--n]);
@@ -236,16 +232,20 @@ static char answer_room[32 << 10];
 
 static void answer_make(struct rig *r) {
   size_t at = (size_t)snprintf(answer_room, sizeof answer_room, "%s", SSE_HEAD);
-  static const char *const parts[] = { ROLE, HELLO, "data: {\"choices\":[{\"index\":0,", "\"delta\":{\"content\":\"x\"}}]}\n\n",
-                                       HELLO, STOP, DONE };
+  static const char *const parts[] = {
+    ROLE, HELLO, "data: {\"choices\":[{\"index\":0,", "\"delta\":{\"content\":\"x\"}}]}\n\n", HELLO,
+    STOP, DONE
+  };
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-    at += (size_t)snprintf(answer_room + at, sizeof answer_room - at, "%zx\r\n%s\r\n", strlen(parts[i]), parts[i]);
+    at += (size_t)snprintf(answer_room + at, sizeof answer_room - at, "%zx\r\n%s\r\n",
+                           strlen(parts[i]), parts[i]);
   at += (size_t)snprintf(answer_room + at, sizeof answer_room - at, "0\r\n\r\n");
   r->answer = wr_span_make(answer_room, at);
   r->answer_bytes = at;
 }
 
-static const char *const want = ROLE HELLO "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n" HELLO STOP DONE;
+static const char *const want = ROLE HELLO
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n" HELLO STOP DONE;
 
 /* One exchange under failing allocations ends somehow, and never looks whole when it isn't. */
 static void exchange(struct rig *r) {
@@ -276,7 +276,9 @@ static void blocks_fail(void **state) {
   answer_make(&r);
   for (unsigned every = 0; every < 2; every++) {
     for (uint64_t n = 1 + every; n < 30; n++) {
-      struct wr_mem_debug d = { .poison = true, .owners = true, .fail_nth = n, .fail_every = every };
+      struct wr_mem_debug d = {
+        .poison = true, .owners = true, .fail_nth = n, .fail_every = every
+      };
       wr_mem_debug_set(&d);
       exchange(&r);
       d.fail_nth = 0;
@@ -307,8 +309,9 @@ static void heap_fails(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(costs_nothing), cmocka_unit_test(backpressure),   cmocka_unit_test(slow_give_up),
-    cmocka_unit_test(odd_events),    cmocka_unit_test(pool_exhausted), cmocka_unit_test(blocks_fail),
+    cmocka_unit_test(costs_nothing),  cmocka_unit_test(backpressure),
+    cmocka_unit_test(slow_give_up),   cmocka_unit_test(odd_events),
+    cmocka_unit_test(pool_exhausted), cmocka_unit_test(blocks_fail),
     cmocka_unit_test(heap_fails),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

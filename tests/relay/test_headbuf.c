@@ -14,7 +14,8 @@ static void send_text(struct wr_conn *conn, const char *text, size_t n) {
   assert_int_equal(wr_conn_flush(conn), WR_OK);
 }
 
-/* Every split of the head and the bytes behind it into three pieces (the middle one of one byte). */
+/* Every split of the head and the bytes behind it into three pieces (the middle one of one byte).
+ */
 static void splits(void **state) {
   (void)state;
   static const char text[] = "\r\n" HEAD "body";
@@ -42,7 +43,8 @@ static void splits(void **state) {
     assert_memory_equal(hb.head.ptr, HEAD, strlen(HEAD));
     assert_int_equal(wr_conn_input_bytes(p.server.conn), 4);
     struct wr_view v;
-    for (size_t left = 4; left > 0; left -= v.len, wr_view_drop(&(struct wr_view){ v.block, v.ptr, v.len })) {
+    for (size_t left = 4; left > 0;
+         left -= v.len, wr_view_drop(&(struct wr_view){ v.block, v.ptr, v.len })) {
       assert_true(wr_conn_take(p.server.conn, &v));
       assert_memory_equal(v.ptr, &"body"[4 - left], v.len);
     }

@@ -1,4 +1,5 @@
-/* Groups and peers, the shelf of idle connections, and dialing through a name with several addresses. */
+/* Groups and peers, the shelf of idle connections, and dialing through a name with several
+ * addresses. */
 #include "net/world.h"
 
 #include <netinet/in.h>
@@ -10,12 +11,23 @@
 
 /* ---- round robin */
 
-#define NO_URL(n) { .text = "http://" n, .host = "127.0.0.1", .authority = n, .base_path = "", .port = 1 }
+#define NO_URL(n)                                                                                  \
+  { .text = "http://" n, .host = "127.0.0.1", .authority = n, .base_path = "", .port = 1 }
 static const struct wr_conf_url urls_a[] = { NO_URL("a0"), NO_URL("a1"), NO_URL("a2") };
 static const struct wr_conf_url urls_b[] = { NO_URL("b0") };
 static const struct wr_conf_upstream upstreams[] = {
-  { .name = "a", .kind = WR_KIND_OPENAI, .urls = urls_a, .url_count = 3, .keep_idle = 2, .keep_idle_ms = 50 },
-  { .name = "b", .kind = WR_KIND_OPENAI, .urls = urls_b, .url_count = 1, .keep_idle = 2, .keep_idle_ms = 50 },
+  { .name = "a",
+    .kind = WR_KIND_OPENAI,
+    .urls = urls_a,
+    .url_count = 3,
+    .keep_idle = 2,
+    .keep_idle_ms = 50 },
+  { .name = "b",
+    .kind = WR_KIND_OPENAI,
+    .urls = urls_b,
+    .url_count = 1,
+    .keep_idle = 2,
+    .keep_idle_ms = 50 },
 };
 static const uint32_t only_a[] = { 0 }, only_b[] = { 1 }, both[] = { 0, 1 };
 static const struct wr_conf_group groups[] = {
@@ -23,7 +35,9 @@ static const struct wr_conf_group groups[] = {
   { .name = "b", .members = only_b, .member_count = 1, .attempts = 1 },
   { .name = "both", .members = both, .member_count = 2, .attempts = 2 },
 };
-static const struct wr_conf conf = { .upstreams = upstreams, .upstream_count = 2, .groups = groups, .group_count = 3 };
+static const struct wr_conf conf = {
+  .upstreams = upstreams, .upstream_count = 2, .groups = groups, .group_count = 3
+};
 
 static struct wr_upstreams *set_open(struct world *w, struct wr_resolver **resolver) {
   struct wr_upstreams *set;
@@ -92,7 +106,8 @@ static struct wr_conn *dialed(struct world *w, struct many *m, struct wr_listen 
   struct side dialer;
   unsigned n = m->n;
   side_init(&dialer);
-  assert_int_equal(wr_conn_dial(w->loop, wr_listen_addr(l), NULL, NULL, &dialer.task, &dialer.conn), WR_OK);
+  assert_int_equal(wr_conn_dial(w->loop, wr_listen_addr(l), NULL, NULL, &dialer.task, &dialer.conn),
+                   WR_OK);
   TURN_UNTIL(w, settled(&dialer) && m->n > n);
   wr_loop_unmark(&dialer.task);
   return dialer.conn;
@@ -107,7 +122,8 @@ static void shelf(void **state) {
   char why[128];
   world_open(&w, 4u << 20);
   assert_int_equal(wr_addr_parse(WR_SPAN("127.0.0.1:0"), &any), WR_OK);
-  assert_int_equal(wr_listen_open(w.loop, &any, NULL, many_accepted, &m, &l, why, sizeof why), WR_OK);
+  assert_int_equal(wr_listen_open(w.loop, &any, NULL, many_accepted, &m, &l, why, sizeof why),
+                   WR_OK);
   struct wr_shelf s;
   wr_shelf_init(&s, w.loop, 2, 60000);
   assert_null(wr_shelf_take(&s));
@@ -121,7 +137,8 @@ static void shelf(void **state) {
   side_abort(&m.side[1]); /* b's other side goes: it leaves the shelf of itself */
   TURN_UNTIL(&w, s.count == 1);
   assert_int_equal(s.dropped, 1);
-  assert_int_equal(wr_conn_write_copy(m.side[0].conn, WR_SPAN("what?")), WR_OK); /* so does one that speaks unasked */
+  assert_int_equal(wr_conn_write_copy(m.side[0].conn, WR_SPAN("what?")),
+                   WR_OK); /* so does one that speaks unasked */
   assert_int_equal(wr_conn_flush(m.side[0].conn), WR_OK);
   TURN_UNTIL(&w, s.count == 0);
   assert_null(wr_shelf_take(&s));
@@ -139,7 +156,8 @@ static void shelf(void **state) {
 
 /* ---- dialing */
 
-/* A name server on loopback that answers any A question with 127.0.0.2 and 127.0.0.1, and nothing else. */
+/* A name server on loopback that answers any A question with 127.0.0.2 and 127.0.0.1, and nothing
+ * else. */
 struct names {
   struct wr_task task;
   int fd;
@@ -191,7 +209,8 @@ static void dial_name(void **state) {
   world_open(&w, 4u << 20);
   names_open(&names);
   assert_int_equal(wr_addr_parse(WR_SPAN("127.0.0.1:0"), &any), WR_OK);
-  assert_int_equal(wr_listen_open(w.loop, &any, NULL, many_accepted, &m, &l, text, sizeof text), WR_OK);
+  assert_int_equal(wr_listen_open(w.loop, &any, NULL, many_accepted, &m, &l, text, sizeof text),
+                   WR_OK);
   struct wr_conf_url url = NO_URL("x");
   url.host = "two.example";
   url.port = wr_addr_port(wr_listen_addr(l));
