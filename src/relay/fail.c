@@ -76,19 +76,25 @@ static void remember(struct wr_session *s, enum wr_err err, struct wr_span why) 
   "retry-after-ms: 1000\r\nconnection: close\r\n"
 #define LAST_RESORT_TEXT "weir's memory pool is exhausted; try again shortly"
 
+#define LAST_RESORT_OPENAI                                                                     \
+  "{\"error\":{\"message\":\"" LAST_RESORT_TEXT                                                 \
+  "\",\"type\":\"server_error\",\"param\":null,\"code\":\"pool_full\"}}"
+#define LAST_RESORT_ANTHROPIC                                                                  \
+  "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"" LAST_RESORT_TEXT \
+  "\"}}"
+_Static_assert(sizeof LAST_RESORT_OPENAI - 1 == 128, "as the head says");
+_Static_assert(sizeof LAST_RESORT_ANTHROPIC - 1 == 115, "as the head says");
+
 /* When nothing else can be had: a constant answer, without a byte of memory. */
 static enum wr_step last_resort(struct wr_session *s) {
-  static const char openai[] = LAST_RESORT_HEAD "content-length: 128\r\n\r\n"
-                                                "{\"error\":{\"message\":\"" LAST_RESORT_TEXT
-                                                "\",\"type\":\"server_error\",\"param\":null,"
-                                                "\"code\":\"pool_full\"}}";
-  static const char anthropic[] = LAST_RESORT_HEAD "content-length: 115\r\n\r\n"
-                                                   "{\"type\":\"error\",\"error\":{\"type\":"
-                                                   "\"overloaded_error\",\"message\":"
-                                                   "\"" LAST_RESORT_TEXT "\"}}";
+  static const char openai[] =
+      LAST_RESORT_HEAD "content-length: 128\r\n\r\n" LAST_RESORT_OPENAI;
+  static const char anthropic[] =
+      LAST_RESORT_HEAD "content-length: 115\r\n\r\n" LAST_RESORT_ANTHROPIC;
   bool is_anthropic = s->dialect == WR_DIALECT_ANTHROPIC;
   struct wr_span text = is_anthropic ? wr_span_make(anthropic, sizeof anthropic - 1)
                                      : wr_span_make(openai, sizeof openai - 1);
+  if (s->head_request) text.len -= is_anthropic ? 115 : 128;
   struct wr_view v = wr_view_static(text);
   s->keep_alive = false;
   s->status = 503;

@@ -137,6 +137,8 @@ void wr_relay_stop(struct wr_relay *relay) {
         s->step = WR_STEP_FLUSH;
       if (wr_session_drain_log(s) != WR_OK) s->keep_alive = false;
     }
+    /* Where only the connection's end says that an answer is over, it must not say so now. */
+    if (s->committed && !s->chunked && wr_reader_left(&s->reader) > 0) s->abortive = true;
     wr_session_free(s);
   }
 }
