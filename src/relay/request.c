@@ -118,3 +118,28 @@ enum wr_err wr_request_flatten(struct wr_session *s) {
   struct wr_view whole = wr_view_take(b, 0, at);
   return wr_viewq_unshift(q, slabs, &whole);
 }
+
+/* A block that may be pinned by whatever little stands in it. */
+#define SMALL_BYTES 2048u
+
+/* The head in a block of its own, when it is a small part of a large one. */
+static size_t head_tidy(struct wr_headbuf *hb, struct wr_slabs *slabs) {
+  struct wr_view *h = &hb->head;
+  if (!h->block || h->block->cap <= SMALL_BYTES || h->len >= h->block->cap / 4) return 0;
+  WR_DCHECK(h->len > 0);
+  struct wr_block *b = wr_slabs_alloc(slabs, h->len, WR_CHARGE_HEAD);
+  if (!b) return 0;
+  memcpy(b->data, h->ptr, h->len);
+  struct wr_view moved = wr_view_take(b, 0, h->len);
+  wr_view_drop(h);
+  *h = moved;
+  return moved.len;
+}
+
+void wr_request_tidy(struct wr_session *s) {
+  struct wr_slabs *slabs = wr_session_slabs(s);
+  size_t copied = head_tidy(&s->rq->head, slabs);
+  (void)!wr_viewq_compact(&s->rq->body, slabs, WR_CHARGE_HEAD, &copied); /* or stays as it is */
+  s->copied += copied;
+  wr_loop_stats(s->relay->loop)->copy_bytes[WR_COPY_COMPACT] += copied;
+}

@@ -51,6 +51,8 @@ void wr_request_free(struct wr_request *rq);
 WR_MUST_USE enum wr_err wr_request_read_body(struct wr_session *s, size_t hold);
 /* Makes the held body one piece, or as much of its beginning as the largest block holds. */
 WR_MUST_USE enum wr_err wr_request_flatten(struct wr_session *s);
+/* Moves head and held body out of big blocks that they would pin (copy reason `compact`). */
+void wr_request_tidy(struct wr_session *s);
 /* Queues head and held body on the upstream's connection. */
 WR_MUST_USE enum wr_err wr_request_send(struct wr_session *s);
 /* The literal of a scanned path, or the empty span. */

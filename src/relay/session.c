@@ -11,6 +11,7 @@
 /* Handshake and first byte of a TLS connection, together. */
 #define FIRST_TLS_MS 10000u
 #define POOL_AGAIN_MS 10u
+#define TIDY_MS 1000u
 
 static void timer_fire(struct wr_timer *timer) {
   struct wr_session *s = WR_CONTAINER(timer, struct wr_session, timer);
@@ -35,6 +36,7 @@ static void fields_reset(struct wr_session *s) {
   s->peer = NULL;
   s->open_block = 0;
   s->route = NULL;
+  s->key = NULL;
   s->group = 0;
   s->tried = 0;
   s->id = 0;
@@ -145,6 +147,7 @@ void wr_session_due_step(struct wr_session *s, uint64_t delay_ms, enum wr_err er
   s->due_err = (uint8_t)err;
 }
 
+void wr_session_due_tidy(struct wr_session *s) { wr_session_due(s, WR_DUE_POOL, TIDY_MS); }
 void wr_session_due_pool(struct wr_session *s) { wr_session_due(s, WR_DUE_POOL, POOL_AGAIN_MS); }
 
 struct wr_slabs *wr_session_slabs(const struct wr_session *s) {

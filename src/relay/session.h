@@ -47,7 +47,7 @@ enum wr_due {
   WR_DUE_IDLE,      /* next event */
   WR_DUE_HEARTBEAT,
   WR_DUE_SLOW,      /* a client that doesn't read */
-  WR_DUE_POOL,      /* memory was short: another look */
+  WR_DUE_POOL,      /* memory was short, or is held for long: another look */
   WR_DUES
 };
 
@@ -102,6 +102,7 @@ struct wr_session {
   struct wr_peer *peer;       /* borrowed: gen's; of the last attempt, for the record */
   struct wr_relay_gen *gen;   /* ref; NULL between requests */
   const struct wr_conf_route *route; /* borrowed: gen's; NULL before it is known */
+  const struct wr_conf_key *key; /* borrowed: gen's; who asks; NULL: nobody that is known */
   struct wr_hook_stream *hook; /* owned; NULL without hooks */
   char *answer_id; /* owned; of the answer, as the upstream says; only kept where a policy may end
                       it */
@@ -137,6 +138,8 @@ void wr_session_due(struct wr_session *s, enum wr_due which, uint64_t delay_ms);
 void wr_session_due_step(struct wr_session *s, uint64_t delay_ms, enum wr_err err);
 /* The pool has nothing now: looks again soon. */
 void wr_session_due_pool(struct wr_session *s);
+/* A request that is held for long moves out of the blocks that others fill, in a while. */
+void wr_session_due_tidy(struct wr_session *s);
 struct wr_slabs *wr_session_slabs(const struct wr_session *s);
 /* The effective value of a deadline: the route's, else the upstream's. */
 struct wr_conf_timeouts wr_session_timeouts(const struct wr_session *s);

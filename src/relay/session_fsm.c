@@ -116,7 +116,12 @@ static enum wr_step deadlines(struct wr_session *s) {
         if (next != WR_STEP_WAIT) return next;
         break;
       }
-      case WR_DUE_POOL: break; /* the step looks again */
+      case WR_DUE_POOL: /* the step looks again */
+        if (s->rq && s->step < WR_STEP_STREAM) {
+          wr_request_tidy(s);
+          wr_session_due_tidy(s);
+        }
+        break;
       case WR_DUES: break;
     }
   }

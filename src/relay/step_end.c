@@ -81,7 +81,7 @@ static void record(struct wr_session *s) {
     .method = wr_method_name((enum wr_method)s->method),
     .path = wr_session_path(s),
     .route = wr_span_str(s->route ? s->route->name : ""),
-    .key = wr_span_str(s->hook && s->hook->key ? s->hook->key->name : ""),
+    .key = wr_span_str(s->key ? s->key->name : ""),
     .model = wr_session_model(s),
     .upstream = wr_span_str(s->peer ? s->peer->up->name : ""),
     .peer = wr_span_str(s->peer ? wr_peer_authority(s->peer) : ""),

@@ -144,6 +144,7 @@ enum wr_step wr_step_route(struct wr_session *s) {
   read_fields(s);
   const struct wr_conf_key *key = NULL;
   if (s->gen->conf->keys_declared) key = key_find(s->gen->conf, credential(h, base));
+  s->key = key;
   if (s->route->keys_required && !key) return wr_session_fail(s, WR_E_UNAUTHORIZED, none());
   if (key && !key_admits(s, key)) return wr_session_fail(s, WR_E_TOO_MANY, none());
   if (s->route->output_tokens) s->rq->cap_tokens = s->route->output_tokens;

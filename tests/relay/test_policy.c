@@ -133,10 +133,35 @@ static void big_bodies(void **state) {
   rig_close(&r);
 }
 
+/* A request that is long in coming leaves the block that others fill, and arrives all the same. */
+static void held_long(void **state) {
+  (void)state;
+  static const char text[] = ASK_CLOSE;
+  const size_t ends[] = { 30, sizeof text - 10, sizeof text - 1 };
+  struct rig r;
+  rig_init(&r);
+  r.routes[0].output_tokens = 5;
+  rig_open(&r);
+  answer_with(&r, whole_answer());
+  const uint64_t *moved = &wr_loop_stats(r.w.loop)->copy_bytes[WR_COPY_COMPACT];
+  assert_true(rig_dial(&r));
+  for (size_t i = 0, at = 0; i < 3; at = ends[i++]) {
+    uint64_t before = *moved;
+    rig_write(r.client, &text[at], ends[i] - at);
+    if (i < 2) TURN_UNTIL(&r.w, *moved > before);
+  }
+  TURN_UNTIL(&r.w, r.client_end && r.records == 1);
+  assert_true(rig_dechunk(r.got, body, sizeof body, NULL));
+  assert_string_equal(body, WHOLE);
+  assert_in_range(r.record.copied_bytes, 47, 2 * sizeof text);
+  rig_close(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(hooks),
     cmocka_unit_test(big_bodies),
+    cmocka_unit_test(held_long),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
