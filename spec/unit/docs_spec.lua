@@ -171,6 +171,17 @@ describe("the documentation", function()
   end)
 end)
 
+describe("metrics in the documentation", function()
+  it("exist", function()
+    local def = read "src/obs/metric.def"
+    for _, page in ipairs(pages) do
+      for name in read(page):gmatch "%f[%w_]weir_[%l_]+" do
+        assert.is_truthy(def:find('"' .. name .. '"', 1, true), ("%s: %s"):format(page, name))
+      end
+    end
+  end)
+end)
+
 describe("the examples", function()
   local confs = lines_of("ls examples/*.lua")
   confs[#confs + 1] = "conf.lua"
