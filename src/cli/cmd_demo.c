@@ -125,7 +125,7 @@ static int serve(struct wr_process *p, struct seen *s) {
 
 int wr_cmd_demo(int argc, char **argv) {
   uint64_t rate = 30, tokens = 60;
-  for (int i = 1; i < argc; i++) {
+  for (int i = 1; i < argc; i += 2) {
     const char *value = i + 1 < argc ? argv[i + 1] : "";
     if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help")) {
       fputs(help, stdout);
@@ -138,7 +138,6 @@ int wr_cmd_demo(int argc, char **argv) {
       fprintf(stderr, "weir demo: '%s' is not understood here; see weir demo --help\n", argv[i]);
       return 2;
     }
-    i++;
   }
   char conf[1024], why[400] = "";
   int n = snprintf(conf, sizeof conf, conf_text, (unsigned)rate, (unsigned)tokens);
