@@ -54,9 +54,20 @@ static void discard_input(struct wr_session *s) {
   while (s->rq && !s->rq->body_done && wr_conn_take(s->client, &v)) wr_view_drop(&v);
 }
 
+/* Who waits for memory must hold as little as it can: the first piece of an event pins the whole
+ * block that it came in, and streams that each pin one could wait for each other for ever. */
+static void shrink(struct wr_session *s) {
+  size_t copied = 0;
+  (void)!wr_viewq_compact(&s->at->part, wr_session_slabs(s), WR_CHARGE_CLIENT, &copied);
+  wr_loop_stats(s->relay->loop)->copy_bytes[WR_COPY_COMPACT] += copied;
+  s->copied += copied;
+  wr_conn_compact(s->at->conn);
+}
+
 /* After a turn that went well: what wakes the next one. */
 static void await(struct wr_session *s, bool blocked) {
   backpressure(s);
+  if (blocked || wr_conn_is_starved(s->at->conn)) shrink(s);
   if (blocked) {
     wr_session_due_pool(s);
     s->due[WR_DUE_IDLE] = 0; /* it is weir that is slow */
