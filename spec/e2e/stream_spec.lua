@@ -95,7 +95,8 @@ describe("recorded streams #threads", function()
         -addext subjectAltName=DNS:localhost -keyout %s/key.pem -out %s/cert.pem 2>/dev/null]]):format(dir, dir))
       local s = weir.run { workers = workers,
         listen = ('tls = { cert = "%s/cert.pem", key = "%s/key.pem" }'):format(dir, dir), conf = ROUTES ..
-          ('weir.upstream "mock" { kind = "openai-compatible", url = "%s", tls = { ca = "%s/mock.pem" } }'):format(
+          ('weir.upstream "mock" { kind = "openai-compatible", url = "%s", tls = { ca = "%s/mock.pem" }, ' ..
+            'timeout = { connect = "60s", tls = "60s" } }'):format(
             mock.url, mock.dir) }
       relay_all(s.port, { verify = "peer", cafile = dir .. "/cert.pem" }, 200)
       s:stop()
