@@ -16,9 +16,10 @@ const char *const wr_request_paths[WR_RQ_PATHS] = {
   [WR_RQ_MAX_OUTPUT_TOKENS] = "max_output_tokens",
 };
 
-enum wr_err wr_request_new(struct wr_request **out) {
+enum wr_err wr_request_new(struct wr_slabs *slabs, struct wr_request **out) {
   struct wr_request *rq = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *rq);
   if (!rq) return WR_E_NOMEM;
+  wr_arena_init(&rq->arena, slabs, WR_CHARGE_HEAD);
   wr_headbuf_init(&rq->head);
   wr_viewq_init(&rq->body);
   rq->stream = -1;
@@ -29,11 +30,17 @@ enum wr_err wr_request_new(struct wr_request **out) {
 
 void wr_request_free(struct wr_request *rq) {
   if (!rq) return;
+  wr_request_forget(rq);
+  wr_heap_free(WR_HEAP_RELAY, rq);
+}
+
+void wr_request_forget(struct wr_request *rq) {
   wr_headbuf_fini(&rq->head);
   wr_viewq_fini(&rq->body);
-  wr_heap_free(WR_HEAP_RELAY, rq->scan);
-  wr_heap_free(WR_HEAP_RELAY, rq->model);
-  wr_heap_free(WR_HEAP_RELAY, rq);
+  wr_viewq_init(&rq->body);
+  rq->scan = NULL;
+  rq->model = NULL;
+  wr_arena_fini(&rq->arena);
 }
 
 struct wr_span wr_request_value(const struct wr_request *rq, enum wr_request_path which) {
@@ -44,7 +51,6 @@ struct wr_span wr_request_value(const struct wr_request *rq, enum wr_request_pat
 /* A malformed body is not ours to judge, the upstream will say so: the scan just stops. */
 static void scan(struct wr_request *rq, struct wr_span data) {
   if (!rq->scan || wr_json_stream_feed(rq->scan, data) == WR_OK) return;
-  wr_heap_free(WR_HEAP_RELAY, rq->scan);
   rq->scan = NULL;
 }
 

@@ -3,6 +3,7 @@
 #ifndef WR_RELAY_REQUEST_H
 #define WR_RELAY_REQUEST_H
 
+#include "mem/arena.h"
 #include "mem/viewq.h"
 #include "relay/headbuf.h"
 #include "wire/head.h"
@@ -24,12 +25,11 @@ enum wr_request_path {
 extern const char *const wr_request_paths[WR_RQ_PATHS];
 
 struct wr_request {
+  struct wr_arena arena;       /* what lives as long as the request: the scan, names */
   struct wr_headbuf head;      /* kept for writing the upstream's head */
   struct wr_viewq body;        /* decoded bytes that are held: the first inspect_bytes */
   struct wr_http1_body decode; /* of the client's body */
-  struct wr_json_stream *scan; /* owned; NULL when the body isn't JSON */
-  uint64_t sent_off; /* absolute body offset up to which bytes were given to the upstream */
-  uint64_t held_from;          /* body offset of the first held byte: 0 unless it was given away */
+  struct wr_json_stream *scan; /* borrowed: the arena; NULL when the body isn't JSON */
   uint8_t method;              /* enum wr_method */
   bool length_known;
   bool body_done;              /* the client's body has ended */
@@ -40,11 +40,13 @@ struct wr_request {
   int64_t max_tokens;          /* -1: not said */
   int64_t cap_tokens;          /* -1: none */
   uint64_t content_length;
-  char *model; /* owned: what to put in place of the client's model; NULL: unchanged */
+  const char *model; /* borrowed: the arena; what to put in place of the client's model, or NULL */
 };
 
-WR_MUST_USE enum wr_err wr_request_new(struct wr_request **out);
+WR_MUST_USE enum wr_err wr_request_new(struct wr_slabs *slabs, struct wr_request **out);
 void wr_request_free(struct wr_request *rq);
+/* No attempt will need what is held any more: head, body and arena go back. */
+void wr_request_forget(struct wr_request *rq);
 /* Takes what the client has sent of its body into rq->body, up to `hold` bytes held. WR_OK: more
  * may come, or `hold` is reached. WR_E_END: the body is complete. HTTP_CHUNK, HTTP_FRAMING,
  * BODY_TOO_LARGE, POOL_FULL. */

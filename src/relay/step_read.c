@@ -56,7 +56,7 @@ static enum wr_err begin(struct wr_session *s) {
   uint32_t mine = s->listen_index < s->gen->conf->listen_count
                       ? s->gen->conf->listens[s->listen_index].max_streams : 0;
   if (mine && (!most || mine < most)) most = mine;
-  enum wr_err err = wr_request_new(&s->rq);
+  enum wr_err err = wr_request_new(wr_session_slabs(s), &s->rq);
   if (err != WR_OK) return err;
   if (most && running >= most) return WR_E_SHED;
   if (!wr_ledger_admits(wr_slabs_ledger(wr_session_slabs(s)), WR_CHARGE_HEAD, ADMIT_BYTES))
@@ -131,8 +131,8 @@ enum wr_step wr_step_read_head(struct wr_session *s) {
     return wr_session_fail(s, WR_E_BODY_TOO_LARGE, none());
   /* Who posts to a known API without saying that it is JSON gets the same service. */
   if (!s->rq->body_done && (is_json(h, base) || s->dialect != WR_DIALECT_NONE)) {
-    s->rq->scan = wr_heap_alloc(WR_HEAP_RELAY, sizeof *s->rq->scan);
-    if (!s->rq->scan) return wr_session_fail(s, WR_E_NOMEM, none());
+    s->rq->scan = wr_arena_alloc(&s->rq->arena, sizeof *s->rq->scan);
+    if (!s->rq->scan) return wr_session_fail(s, WR_E_POOL_FULL, none());
     wr_json_stream_init(s->rq->scan, &s->relay->request_prog);
   }
   if (s->route->timeout.total_ms) wr_session_due(s, WR_DUE_TOTAL, s->route->timeout.total_ms);

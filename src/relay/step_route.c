@@ -43,19 +43,18 @@ static bool key_admits(struct wr_session *s, const struct wr_conf_key *key) {
   return !s->route->streams_per_key || open < s->route->streams_per_key;
 }
 
-static char *decode(struct wr_span raw) {
+/* The model as the client named it becomes the session's. */
+static void read_model(struct wr_session *s, struct wr_span raw) {
   char text[256];
   struct wr_buf buf;
   wr_buf_init(&buf, text, sizeof text);
-  if (raw.len < 2 || raw.ptr[0] != '"' || wr_json_string_decode(raw, &buf) != WR_OK) return NULL;
-  return wr_heap_strndup(WR_HEAP_RELAY, text, buf.len);
+  if (raw.len < 2 || raw.ptr[0] != '"' || wr_json_string_decode(raw, &buf) != WR_OK) return;
+  wr_session_name(s, none(), wr_buf_span(&buf), none());
 }
 
 static void read_fields(struct wr_session *s) {
   struct wr_request *rq = s->rq;
-  char *model = decode(wr_request_value(rq, WR_RQ_MODEL));
-  if (model) wr_session_name(s, none(), wr_span_str(model), none());
-  wr_heap_free(WR_HEAP_RELAY, model);
+  read_model(s, wr_request_value(rq, WR_RQ_MODEL));
   struct wr_span stream = wr_request_value(rq, WR_RQ_STREAM);
   if (wr_span_eq(stream, WR_SPAN("true"))) rq->stream = 1;
   if (wr_span_eq(stream, WR_SPAN("false"))) rq->stream = 0;
@@ -121,9 +120,10 @@ static enum wr_step apply(struct wr_session *s, const struct wr_verdict *v) {
     return wr_session_fail(s, WR_E_POLICY_ERROR, none());
   s->group = v->group;
   if (v->model.len) {
-    wr_heap_free(WR_HEAP_RELAY, rq->model);
-    rq->model = wr_heap_strndup(WR_HEAP_RELAY, v->model.ptr, v->model.len);
-    if (!rq->model) return wr_session_fail(s, WR_E_NOMEM, none());
+    struct wr_span model;
+    enum wr_err err = wr_arena_copy(&rq->arena, v->model, &model);
+    if (err != WR_OK) return wr_session_fail(s, err, none());
+    rq->model = model.ptr;
     wr_session_name(s, none(), v->model, none());
     if (s->hook) s->hook->model = wr_session_model(s);
   }

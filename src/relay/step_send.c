@@ -20,13 +20,6 @@
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
-/* No second attempt will need the request any more. */
-static void request_forget(struct wr_session *s) {
-  wr_headbuf_fini(&s->rq->head);
-  wr_viewq_fini(&s->rq->body);
-  wr_viewq_init(&s->rq->body);
-}
-
 /* Is another attempt possible once this one has been sent? Else nothing needs to be kept for it. */
 static bool may_retry(const struct wr_session *s) {
   return !s->rq->streaming &&
@@ -76,7 +69,7 @@ static enum wr_err send_more(struct wr_session *s) {
 
 static enum wr_step sent(struct wr_session *s) {
   wr_session_due_step(s, wr_session_timeouts(s).first_byte_ms, WR_E_FIRST_BYTE_TIMEOUT);
-  if (!may_retry(s)) request_forget(s);
+  if (!may_retry(s)) wr_request_forget(s->rq);
   else wr_session_due_tidy(s);
   return WR_STEP_WAIT_FIRST_BYTE;
 }
