@@ -145,7 +145,6 @@ struct wr_conf_route {
   uint32_t inspect_bytes; /* how much of a body is held back to find its model and to be sent again;
                              default 64 KiB */
   uint32_t event_bytes;   /* one event at most; default 1 MiB */
-  uint32_t head_timeout_ms; /* 10 s */
   uint32_t body_timeout_ms; /* 60 s without any byte of the body */
   uint32_t output_tokens;   /* cap on max_tokens; 0: none */
   uint32_t streams_per_key; /* 0: none */
@@ -178,6 +177,7 @@ struct wr_conf_server {
   const char *log; /* borrowed: conf arena; file name, "stderr", "stdout", "off" */
   enum wr_log_format log_format;
   uint32_t drain_ms;       /* 10 min */
+  uint32_t head_timeout_ms; /* from the first byte of a request to the end of its head: 10 s */
   uint32_t client_idle_ms; /* a kept-alive client between requests: 75 s */
   uint32_t max_streams;    /* over all workers; 0: as memory allows */
 };

@@ -111,7 +111,7 @@ enum wr_step wr_step_read_head(struct wr_session *s) {
       learn_dialect(s);
       return wr_session_fail(s, err, none());
     }
-    wr_session_due_step(s, 10000, WR_E_HEAD_TIMEOUT);
+    wr_session_due_step(s, s->gen->conf->server.head_timeout_ms, WR_E_HEAD_TIMEOUT);
     wr_session_due_tidy(s);
   }
   enum wr_err err = wr_headbuf_read(&s->rq->head, s->client, HEAD_BYTES, true);

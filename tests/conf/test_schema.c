@@ -106,9 +106,9 @@ static void taken(const char *name, struct wr_value v) {
 static void test_set(void **state) {
   (void)state;
   wr_schema_defaults(&wr_schema_server, &server);
-  refused("workers", integer(0), "must be from 1 to 1024, or \"auto\"");
-  refused("workers", integer(-1), "must be from 1 to 1024");
-  refused("workers", integer(1025), "must be from 1 to 1024");
+  refused("workers", integer(0), "must be from 1 to 64, or \"auto\"");
+  refused("workers", integer(-1), "must be from 1 to 64");
+  refused("workers", integer(65), "must be from 1 to 64");
   refused("workers", text("4"), "must be a whole number, not a string");
   refused("workers",
           (struct wr_value){ .type = WR_VALUE_NUMBER, .number = 1.5, .type_name = "a number" },

@@ -35,7 +35,7 @@ static const struct bad {
   { 1, "server: 'memory' has a unit that isn't known: B, KB",
     "weir.server { memory = \"64mib\" }\n" BASE_L BASE_U BASE_R },
   { 1, "server: 'drain' needs a unit", "weir.server { drain = 30 }\n" BASE_L BASE_U BASE_R },
-  { 1, "server: 'workers' must be from 1 to 1024, or \"auto\"",
+  { 1, "server: 'workers' must be from 1 to 64, or \"auto\"",
     "weir.server { workers = 0 }\n" BASE_L BASE_U BASE_R },
   { 1, "server: 'workers' must be a whole number, not a string",
     "weir.server { workers = \"many\" }\n" BASE_L BASE_U BASE_R },

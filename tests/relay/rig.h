@@ -236,7 +236,6 @@ static inline void rig_init(struct rig *r) {
     .body_bytes = 32u << 20,
     .inspect_bytes = 65536,
     .event_bytes = 1u << 20,
-    .head_timeout_ms = 5000,
     .body_timeout_ms = 5000,
     .heartbeat_ms = 15000,
     .held_bytes = 65536,
@@ -253,6 +252,7 @@ static inline void rig_init(struct rig *r) {
                               .routes = r->routes,
                               .route_count = 1 };
   r->conf.server.client_idle_ms = 5000;
+  r->conf.server.head_timeout_ms = 5000;
 }
 
 static inline void rig_open_pool(struct rig *r, size_t pool_bytes) {
