@@ -129,6 +129,7 @@ void wr_block_release(struct wr_block *b) {
   WR_DCHECK(slab->used > 0 && slab->cls == b->cls);
   b->magic = 0;
   s->live_blocks--;
+  count(s, b->charge, (size_t)0 - b->cap); /* now: with its slab, b may become another worker's */
   bool common = slab->used > 1 && (slab->free || slab->carved < slab->total);
   if (__builtin_expect(common && !WATCHED, 1)) {
     b->next = slab->free;
@@ -137,7 +138,6 @@ void wr_block_release(struct wr_block *b) {
   } else {
     release_edge(s, slab, b);
   }
-  count(s, b->charge, (size_t)0 - b->cap);
 }
 
 static void remote_collect(struct wr_slabs *s) {
