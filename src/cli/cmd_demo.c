@@ -37,15 +37,16 @@ static void seen(void *ctx, const struct wr_record *r) {
 struct screen {
   unsigned column;
   unsigned tokens;
-  uint64_t heap_from, heap_to; /* allocations of the process at the third and at the last token */
+  uint64_t heap_from, heap_to, heap_last; /* allocations of the process at some tokens */
 };
 
 /* Words wrap at 78 columns. */
 static void print_token(void *ctx, struct wr_span text) {
   struct screen *s = ctx;
   s->tokens++;
-  s->heap_to = wr_heap_calls();
-  if (s->tokens == 3) s->heap_from = s->heap_to;
+  s->heap_to = s->heap_last; /* at the token before: the last one's turn also ends the exchange */
+  s->heap_last = wr_heap_calls();
+  if (s->tokens == 3) s->heap_from = s->heap_last;
   if (s->column + text.len > 78) {
     fputs("\n  ", stdout);
     s->column = 2;
@@ -66,16 +67,15 @@ static const char conf_text[] = "weir.server { workers = 1, memory = \"4MiB\", a
 
 static void print_summary(const struct seen *s, const struct screen *screen) {
   const struct wr_record *r = &s->r;
-  double events = r->events ? (double)r->events : 1;
   printf("\n\n  What the relay saw\n");
   printf("    outcome               %s\n", s->outcome);
   printf("    time to first token   %.1f ms\n", (double)r->first_token_us / 1000);
   printf("    duration              %.1f ms\n", (double)r->duration_us / 1000);
   printf("    events                %llu\n", (unsigned long long)r->events);
   printf("    bytes relayed         %llu\n", (unsigned long long)r->bytes_out);
-  printf("    bytes copied          %llu (%.1f an event)\n", (unsigned long long)r->copied_bytes,
-         (double)r->copied_bytes / events);
-  printf("    allocations           %llu between the third token and the last\n",
+  printf("    bytes copied          %llu (the start of an answer is held until its first token)\n",
+         (unsigned long long)r->copied_bytes);
+  printf("    allocations           %llu from the third token to the last but one\n",
          (unsigned long long)(screen->heap_to - screen->heap_from));
 }
 
