@@ -195,17 +195,23 @@ void wr_loop_limit_accepted(struct wr_loop *loop, uint32_t most) {
 
 /* ---- what a loop knows */
 
+static void read_clock(struct wr_loop *loop) {
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  loop->now_us = (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+  loop->now_ms = loop->now_us / 1000;
+  loop->now_known = true;
+}
+
 uint64_t wr_loop_now_us(struct wr_loop *loop) {
-  if (!loop->now_known) {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    loop->now_us = (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
-    loop->now_known = true;
-  }
+  if (!loop->now_known) read_clock(loop);
   return loop->now_us;
 }
 
-uint64_t wr_loop_now_ms(struct wr_loop *loop) { return wr_loop_now_us(loop) / 1000; }
+uint64_t wr_loop_now_ms(struct wr_loop *loop) {
+  if (!loop->now_known) read_clock(loop);
+  return loop->now_ms;
+}
 
 struct wr_slabs *wr_loop_slabs(struct wr_loop *loop) { return loop->slabs; }
 struct wr_rxbuf *wr_loop_rxbuf(struct wr_loop *loop) { return &loop->rx; }

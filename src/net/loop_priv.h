@@ -35,7 +35,7 @@ struct wr_loop {
 
   struct wr_list ready; /* tasks to run in this turn's phase */
   struct wr_list next;  /* tasks that ran in this phase and were marked again */
-  uint64_t now_us;
+  uint64_t now_us, now_ms;
   struct wr_wheel wheel;
   uint64_t armed_ms; /* what `tick` waits for; UINT64_MAX: nothing */
   struct wr_loop_stats stats;

@@ -145,16 +145,16 @@ struct wr_span wr_dialect_operation(struct wr_span path) {
 
 bool wr_dialect_has_terminator(enum wr_dialect dialect) { return dialect != WR_DIALECT_NONE; }
 
-static void take_number(struct wr_span doc, const struct wr_json_value *v, int64_t *out) {
+static void read_number(struct wr_span doc, const struct wr_json_value *v, int64_t *out) {
   uint64_t n;
-  if (v->type != WR_JSON_NUMBER) return;
-  const char *digit = doc.ptr + v->raw.off;
-  if (v->raw.len == 1) { /* nearly every index */
-    *out = *digit - '0';
-    return;
-  }
-  if ( wr_json_u64(wr_json_raw(doc, v), &n) == WR_OK && n <= INT64_MAX)
+  if (v->raw.len == 1) /* nearly every index */
+    *out = doc.ptr[v->raw.off] - '0';
+  else if (wr_json_u64(wr_json_raw(doc, v), &n) == WR_OK && n <= INT64_MAX)
     *out = (int64_t)n;
+}
+
+static inline void take_number(struct wr_span doc, const struct wr_json_value *v, int64_t *out) {
+  if (v->type == WR_JSON_NUMBER) read_number(doc, v, out);
 }
 
 /* A string value that is not empty becomes the event's text. */

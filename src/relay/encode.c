@@ -97,6 +97,7 @@ static bool has_frames(const struct wr_session *s) {
 enum wr_err wr_session_drain_log(struct wr_session *s) {
   enum wr_err err = WR_OK, sent = WR_OK;
   bool wrote = false;
+  size_t unsent = 0;
   /* When the kernel has taken a whole window nobody would tell of room: the next one follows at
    * once. */
   do {
@@ -105,11 +106,12 @@ enum wr_err wr_session_drain_log(struct wr_session *s) {
       wrote = true;
     }
     sent = wr_conn_flush(s->client); /* also when memory is short: what leaves gives some back */
-  } while (err == WR_OK && sent == WR_OK && has_frames(s) && wr_conn_unsent_bytes(s->client) == 0);
+    unsent = wr_conn_unsent_bytes(s->client);
+  } while (err == WR_OK && sent == WR_OK && has_frames(s) && unsent == 0);
   if (wrote && s->due[WR_DUE_HEARTBEAT])
     wr_session_due(s, WR_DUE_HEARTBEAT, s->route->heartbeat_ms);
   if (sent != WR_OK) return sent;
-  if (wr_conn_unsent_bytes(s->client) > 0) {
+  if (unsent > 0) {
     wr_conn_compact(s->client);
     wr_stream_compact(&s->stream, WR_CHARGE_CLIENT, &s->copied);
   }

@@ -139,7 +139,12 @@ uint64_t wr_session_now_ms(const struct wr_session *s) { return wr_loop_now_ms(s
 
 void wr_session_due(struct wr_session *s, enum wr_due which, uint64_t delay_ms) {
   WR_DCHECK((unsigned)which < WR_DUES);
-  s->due[which] = delay_ms ? wr_session_now_ms(s) + delay_ms : 0;
+  if (!delay_ms) {
+    s->due[which] = 0;
+    return;
+  }
+  s->due[which] = wr_session_now_ms(s) + delay_ms;
+  if (s->due[which] < s->timer.due_ms) s->rearm = true;
 }
 
 void wr_session_due_step(struct wr_session *s, uint64_t delay_ms, enum wr_err err) {
@@ -170,6 +175,11 @@ struct wr_conf_timeouts wr_session_timeouts(const struct wr_session *s) {
     r.total_ms = first_set(r.total_ms, u->total_ms);
   }
   return r;
+}
+
+/* Asked once a turn, so without the others. */
+uint32_t wr_session_idle_ms(const struct wr_session *s) {
+  return first_set(s->route->timeout.idle_ms, s->at ? s->at->peer->up->timeout.idle_ms : 0);
 }
 
 struct wr_span wr_session_path(const struct wr_session *s) {

@@ -87,6 +87,7 @@ struct wr_session {
   bool hooked : 1;            /* some hook ran: `end` must */
   bool abortive : 1;          /* the client's connection ends with a reset */
   bool running : 1;
+  bool rearm : 1;             /* a deadline was set that the timer doesn't stand before */
   bool reused : 1;            /* the last attempt's connection came from the shelf */
   uint8_t method;             /* enum wr_method of the request */
   uint32_t listen_index;
@@ -94,7 +95,7 @@ struct wr_session {
   struct wr_relay *relay;     /* borrowed: outlives its sessions */
   struct wr_list link;        /* in the relay's list */
   struct wr_task task;
-  struct wr_timer timer;      /* the earliest of `due` */
+  struct wr_timer timer;      /* at the earliest of `due`, or before it */
   uint64_t due[WR_DUES];      /* ms of the loop's clock; 0: not set */
   struct wr_conn *client;     /* owned */
   struct wr_request *rq;      /* owned */
@@ -143,6 +144,7 @@ void wr_session_due_tidy(struct wr_session *s);
 struct wr_slabs *wr_session_slabs(const struct wr_session *s);
 /* The effective value of a deadline: the route's, else the upstream's. */
 struct wr_conf_timeouts wr_session_timeouts(const struct wr_session *s);
+uint32_t wr_session_idle_ms(const struct wr_session *s);
 struct wr_span wr_session_path(const struct wr_session *s);
 struct wr_span wr_session_model(const struct wr_session *s);
 /* Keeps path, model and a detail for the record; any may be empty. */

@@ -77,7 +77,7 @@ static void await(struct wr_session *s, bool blocked) {
   if (s->paused) return;
   /* What was left for the client's sake while it looked slow. */
   if (wr_conn_input_bytes(s->at->conn) > 0) wr_session_mark(s);
-  if (!s->due[WR_DUE_IDLE]) wr_session_due(s, WR_DUE_IDLE, wr_session_timeouts(s).idle_ms);
+  if (!s->due[WR_DUE_IDLE]) wr_session_due(s, WR_DUE_IDLE, wr_session_idle_ms(s));
 }
 
 enum wr_step wr_step_stream(struct wr_session *s) {

@@ -7,20 +7,23 @@
 
 #define FIRST_RING_BYTES 256u
 
-static struct wr_frame *frame_at(const struct wr_stream *s, uint32_t i) {
-  WR_DCHECK(i < s->count && s->ring != NULL);
+static struct wr_frame *frame_at(struct wr_stream *s, uint32_t i) {
+  WR_DCHECK(i < s->count);
+  if (!s->ring) return &s->one;
   return (struct wr_frame *)(void *)s->ring->data + ((s->head + i) & (s->cap - 1));
 }
 
 void wr_stream_init(struct wr_stream *s, struct wr_slabs *slabs) {
-  *s = (struct wr_stream){ .magic = WR_STREAM_MAGIC, .slabs = slabs };
+  *s = (struct wr_stream){ .magic = WR_STREAM_MAGIC, .slabs = slabs, .cap = 1 };
   wr_list_init(&s->readers);
 }
 
 static void ring_drop(struct wr_stream *s) {
-  if (s->ring) wr_block_unref(s->ring);
+  if (!s->ring) return;
+  wr_block_unref(s->ring);
   s->ring = NULL;
-  s->cap = s->head = 0;
+  s->head = 0;
+  s->cap = 1;
 }
 
 void wr_stream_clear(struct wr_stream *s) {
@@ -144,7 +147,7 @@ static void drop_passed(struct wr_stream *s) {
     WR_DCHECK(s->bytes >= f->view.len);
     s->bytes -= f->view.len;
     wr_view_drop(&f->view);
-    s->head = (s->head + 1) & (s->cap - 1);
+    s->head = (s->head + 1) & (s->cap - 1); /* of one frame: 0 again */
     s->count--;
     s->first++;
   }

@@ -8,7 +8,8 @@
  * then wr_reader_peek and wr_reader_next until none is left. To add a filter between upstream
  * and log, start at relay/pump.h.
  *
- * The ring of frames lives in one pool block that goes back when the log is empty. One thread. */
+ * One frame stands in the struct; more take a ring in a pool block that goes back when the log
+ * is empty. One thread. */
 #ifndef WR_RELAY_STREAM_H
 #define WR_RELAY_STREAM_H
 
@@ -29,9 +30,10 @@ struct wr_stream {
   uint32_t magic;
   uint32_t head;          /* ring index of the first frame */
   uint32_t count;
-  uint32_t cap;           /* frames that the ring holds; a power of two, or 0 */
+  uint32_t cap;           /* frames that the ring holds, a power of two; 1 without a ring */
   struct wr_slabs *slabs; /* borrowed: the worker's */
-  struct wr_block *ring;  /* owned: frames, or NULL while there are none */
+  struct wr_block *ring;  /* owned: frames; NULL while `one` is enough */
+  struct wr_frame one;    /* the log of a client that keeps up */
   struct wr_list readers;
   uint64_t first;         /* number of the first frame in the log */
   size_t bytes;           /* in the log */
