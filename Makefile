@@ -1,6 +1,6 @@
 # weir: build, test and measure. `make help` lists the targets.
 #
-#   BUILD=release|debug|asan|tsan|torture   which binary (default: release)
+#   BUILD=release|debug|asan|tsan           which binary (default: release)
 #   O=DIR                                   where objects go (default: build/$(BUILD))
 #   CC=gcc|clang   WERROR=1   STATIC=1
 
@@ -33,7 +33,6 @@ LF_asan    := -fsanitize=address,undefined
 CF_tsan    := -O1 -DWR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
 LF_tsan    := -fsanitize=thread
 CF_fuzz    := -O1 -DWR_DEBUG -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-CF_torture := -O1 -DWR_DEBUG -DWR_TORTURE
 
 CFLAGS_USED  = $(CFLAGS_ALL) $(CF_$(BUILD)) $(CFLAGS)
 LDFLAGS_USED = $(LF_$(BUILD)) -pthread $(LDFLAGS)
