@@ -86,8 +86,15 @@ enum wr_err wr_viewq_push(struct wr_viewq *q, struct wr_slabs *slabs, struct wr_
     wr_view_drop(&v);
     return WR_OK;
   }
-  struct wr_view *last = q->count ? slot(q, q->count - 1u) : NULL;
-  if (last && touches(last, &v)) {
+  if (q->count == 0) { /* nearly always; an empty queue has no ring */
+    WR_DCHECK(!q->more && q->head == 0);
+    q->inl[0] = v;
+    q->count = 1;
+    q->bytes = v.len;
+    return WR_OK;
+  }
+  struct wr_view *last = slot(q, q->count - 1u);
+  if (touches(last, &v)) {
     last->len += v.len;
     q->bytes += v.len;
     wr_view_drop(&v);

@@ -68,6 +68,7 @@ struct match {
   struct shift shifts[WR_JSON_SHAPE_HOLES];
   bool escaped[WR_JSON_SHAPE_HOLES];
   size_t n;
+  bool first_differs; /* some hole, that never did before */
   uint8_t at_hole[WR_JSON_SHAPE_HOLES]; /* of each shift */
 };
 
@@ -90,7 +91,7 @@ static const char *match_run(struct wr_json_shape *s, struct match *m, uint32_t 
     const char *q = read_hole(h, p, m->end, &escaped);
     if (!q) return NULL;
     if (q - p != h->len || memcmp(p, s->doc + h->off, h->len) != 0) {
-      h->differs = true;
+      h->differs = m->first_differs = true;
       int32_t by = m->n ? m->shifts[m->n - 1].by : 0;
       m->at_hole[m->n] = (uint8_t)hole;
       m->escaped[m->n] = escaped;
@@ -109,9 +110,9 @@ static bool match_doc(struct wr_json_shape *s, struct match *m) {
   const char *p = m->doc;
   uint32_t from = 0;
   size_t first = 0; /* of the run */
-  for (size_t i = 0; i <= s->n_holes; i++) {
-    bool last = i == s->n_holes;
-    if (!last && !s->holes[i].differs) continue;
+  for (size_t k = 0; k <= s->n_differ; k++) {
+    bool last = k == s->n_differ;
+    size_t i = last ? s->n_holes : s->differ[k];
     uint32_t to = last ? s->len : s->holes[i].off;
     size_t lead = to - from;
     if ((size_t)(m->end - p) >= lead && memcmp(p, s->doc + from, lead) == 0)
@@ -134,6 +135,12 @@ static bool match_doc(struct wr_json_shape *s, struct match *m) {
   return p == m->end;
 }
 
+static void note_differing(struct wr_json_shape *s) {
+  s->n_differ = 0;
+  for (size_t i = 0; i < s->n_holes; i++)
+    if (s->holes[i].differs) s->differ[s->n_differ++] = (uint8_t)i;
+}
+
 /* Where an offset of the shape's document lies in this one. */
 static uint32_t moved(const struct match *m, uint32_t at) {
   int32_t by = 0;
@@ -148,7 +155,10 @@ bool wr_json_shape_match(struct wr_json_shape *s, struct wr_span doc, size_t n_p
   m.doc = doc.ptr;
   m.end = doc.ptr + doc.len;
   m.n = 0;
-  if (!match_doc(s, &m)) {
+  m.first_differs = false;
+  bool matched = match_doc(s, &m);
+  if (m.first_differs) note_differing(s);
+  if (!matched) {
     s->misses++;
     return false;
   }
@@ -218,7 +228,7 @@ void wr_json_shape_learn(struct wr_json_shape *s, struct wr_span doc, size_t n_p
   if (doc.len == 0 || doc.len > WR_JSON_SHAPE_BYTES) return;
   s->len = 0;
   if (!find_holes(s, doc.ptr, doc.len)) return;
-  s->n_values = 0;
+  s->n_values = s->n_differ = 0;
   s->misses = 0;
   for (size_t i = 0; i < n_paths; i++) {
     const struct wr_json_value *v = &values[i];

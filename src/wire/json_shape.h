@@ -32,8 +32,10 @@ struct wr_json_shape_value {
 struct wr_json_shape {
   uint16_t len;      /* bytes of doc; 0: nothing learned yet */
   uint8_t n_holes, n_values;
+  uint8_t n_differ;  /* of differ */
   uint32_t misses;   /* since it was learned or last matched */
   struct wr_json_hole holes[WR_JSON_SHAPE_HOLES];
+  uint8_t differ[WR_JSON_SHAPE_HOLES]; /* the holes that have differed, in order */
   struct wr_json_shape_value values[WR_JSON_MAX_PATHS];
   char doc[WR_JSON_SHAPE_BYTES];
 };
