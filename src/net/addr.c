@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/text.h"
 
@@ -92,14 +93,27 @@ enum wr_err wr_addr_parse(struct wr_span text, struct wr_addr *out) {
   return wr_addr_literal(host, port, out);
 }
 
+/* Every line of the access log has one. */
+static void format_in(const struct wr_addr *addr, char *out, size_t cap) {
+  struct sockaddr_in in = in_of(addr);
+  uint32_t ip = ntohl(in.sin_addr.s_addr);
+  struct wr_buf buf;
+  wr_buf_init(&buf, out, cap - 1);
+  for (unsigned shift = 32; shift > 0; shift -= 8) {
+    if (shift < 32) wr_buf_char(&buf, '.');
+    wr_buf_u64(&buf, ip >> (shift - 8) & 255);
+  }
+  wr_buf_char(&buf, ':');
+  wr_buf_u64(&buf, ntohs(in.sin_port));
+  out[buf.len] = '\0';
+}
+
 const char *wr_addr_format(const struct wr_addr *addr, char *out, size_t cap) {
   char text[INET6_ADDRSTRLEN] = "?";
   if (cap == 0) return out;
   switch (family_of(addr)) {
   case AF_INET: {
-    struct sockaddr_in in = in_of(addr);
-    inet_ntop(AF_INET, &in.sin_addr, text, sizeof text);
-    snprintf(out, cap, "%s:%u", text, ntohs(in.sin_port));
+    format_in(addr, out, cap);
     break;
   }
   case AF_INET6: {

@@ -1,6 +1,10 @@
 #include "obs/line.h"
 
+#include <string.h>
+
 #include "base/check.h"
+
+#define KEY_MAX_BYTES 60u /* a line's keys are constants of the program */
 
 void wr_line_begin(struct wr_line *line, struct wr_buf *buf, enum wr_log_style style) {
   line->buf = buf;
@@ -18,9 +22,16 @@ void wr_line_end(struct wr_line *line) {
 static void put_key(struct wr_line *line, const char *key) {
   struct wr_buf *buf = line->buf;
   if (line->style == WR_LOG_STYLE_JSON) {
-    wr_buf_put(buf, line->first ? WR_SPAN("\"") : WR_SPAN(",\""));
-    wr_buf_put(buf, wr_span_str(key));
-    wr_buf_put(buf, WR_SPAN("\":"));
+    char text[KEY_MAX_BYTES + 4], *p = text;
+    size_t len = strlen(key);
+    WR_CHECK(len <= KEY_MAX_BYTES);
+    if (!line->first) *p++ = ',';
+    *p++ = '"';
+    memcpy(p, key, len);
+    p += len;
+    *p++ = '"';
+    *p++ = ':';
+    wr_buf_put(buf, wr_span_make(text, (size_t)(p - text)));
   } else {
     if (!line->first) wr_buf_char(buf, ' ');
     if (line->group) {

@@ -26,6 +26,7 @@ struct wr_relay {
   struct wr_json_prog text_prog;  /* of the upstream below */
   const struct wr_conf_upstream *text_prog_of; /* borrowed: a generation's; only compared */
   struct wr_head head;            /* scratch: the head that is being parsed or written from */
+  const struct wr_request *head_of; /* borrowed: whose head that is; only compared */
   char *scratch; /* owned: for an event in one piece, and for what weir writes itself */
   size_t scratch_bytes;
 };

@@ -7,6 +7,7 @@
 #include "base/heap.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
+#include "wire/http1_parse.h"
 
 const char *const wr_request_paths[WR_RQ_PATHS] = {
   [WR_RQ_MODEL] = "model",
@@ -140,6 +141,15 @@ static size_t head_tidy(struct wr_headbuf *hb, struct wr_slabs *slabs) {
   wr_view_drop(h);
   *h = moved;
   return moved.len;
+}
+
+enum wr_err wr_request_parse(struct wr_session *s) {
+  struct wr_relay *relay = s->relay;
+  if (relay->head_of == s->rq) return WR_OK;
+  relay->head_of = NULL;
+  enum wr_err err = wr_http1_parse_request(wr_view_span(&s->rq->head.head), NULL, &relay->head);
+  if (err == WR_OK) relay->head_of = s->rq;
+  return err;
 }
 
 void wr_request_tidy(struct wr_session *s) {

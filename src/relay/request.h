@@ -51,6 +51,9 @@ void wr_request_forget(struct wr_request *rq);
  * may come, or `hold` is reached. WR_E_END: the body is complete. HTTP_CHUNK, HTTP_FRAMING,
  * BODY_TOO_LARGE, POOL_FULL. */
 WR_MUST_USE enum wr_err wr_request_read_body(struct wr_session *s, size_t hold);
+/* Makes the relay's scratch head the one of this request: parsed anew only where the scratch has
+ * served another since. */
+WR_MUST_USE enum wr_err wr_request_parse(struct wr_session *s);
 /* Makes the held body one piece, or as much of its beginning as the largest block holds. */
 WR_MUST_USE enum wr_err wr_request_flatten(struct wr_session *s);
 /* Moves head and held body out of big blocks that they would pin (copy reason `compact`). */

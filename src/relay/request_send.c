@@ -160,7 +160,7 @@ static enum wr_err put_head(struct wr_session *s, struct wr_buf *out, const stru
   struct wr_head *h = &s->relay->head;
   const char *base = s->rq->head.head.ptr;
   const struct wr_conf_upstream *up = s->at->peer->up;
-  enum wr_err err = wr_http1_parse_request(wr_view_span(&s->rq->head.head), NULL, h);
+  enum wr_err err = wr_request_parse(s);
   if (!WR_EXPECT(err == WR_OK)) return WR_E_INTERNAL;
   err = put_target(out, s, h, base);
   if (err == WR_OK)

@@ -58,6 +58,7 @@ static enum wr_err begin(struct wr_session *s) {
   if (mine && (!most || mine < most)) most = mine;
   enum wr_err err = wr_request_new(wr_session_slabs(s), &s->rq);
   if (err != WR_OK) return err;
+  relay->head_of = NULL; /* a request's memory may be an earlier one's */
   if (most && running >= most) return WR_E_SHED;
   if (!wr_ledger_admits(wr_slabs_ledger(wr_session_slabs(s)), WR_CHARGE_HEAD, ADMIT_BYTES))
     return WR_E_POOL_FULL;
@@ -94,8 +95,7 @@ static bool is_json(const struct wr_head *h, const char *base) {
 static void learn_dialect(struct wr_session *s) {
   struct wr_head *h = &s->relay->head;
   if (!s->rq || wr_headbuf_read(&s->rq->head, s->client, HEAD_BYTES, true) != WR_OK) return;
-  struct wr_span head = wr_view_span(&s->rq->head.head);
-  if (wr_http1_parse_request(head, NULL, h) == WR_OK) take_head(s, h, head.ptr);
+  if (wr_request_parse(s) == WR_OK) take_head(s, h, s->rq->head.head.ptr);
 }
 
 enum wr_step wr_step_read_head(struct wr_session *s) {
@@ -118,7 +118,7 @@ enum wr_step wr_step_read_head(struct wr_session *s) {
   if (err == WR_E_AGAIN) return WR_STEP_WAIT;
   struct wr_head *h = &s->relay->head;
   const char *base = s->rq->head.head.ptr;
-  if (err == WR_OK) err = wr_http1_parse_request(wr_view_span(&s->rq->head.head), NULL, h);
+  if (err == WR_OK) err = wr_request_parse(s);
   if (err != WR_OK) {
     s->keep_alive = false;
     return wr_session_fail(s, err, none());

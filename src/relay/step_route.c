@@ -138,8 +138,7 @@ enum wr_step wr_step_route(struct wr_session *s) {
   struct wr_head *h = &s->relay->head;
   const char *base = s->rq->head.head.ptr;
   wr_session_due_step(s, 0, WR_OK);
-  /* The scratch may have served another session since READ_HEAD. */
-  enum wr_err err = wr_http1_parse_request(wr_view_span(&s->rq->head.head), NULL, h);
+  enum wr_err err = wr_request_parse(s);
   if (!WR_EXPECT(err == WR_OK)) return wr_session_fail(s, WR_E_INTERNAL, none());
   read_fields(s);
   const struct wr_conf_key *key = NULL;

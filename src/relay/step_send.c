@@ -254,6 +254,7 @@ enum wr_step wr_step_wait_first_byte(struct wr_session *s) {
   WR_CHECK(s->rq != NULL && !s->committed);
   struct wr_attempt *at = s->at;
   struct wr_head *h = &s->relay->head;
+  s->relay->head_of = NULL; /* an answer's now */
   enum wr_err err = read_answer(s, h);
   if (err == WR_OK) err = answered(s, h, at->head.head.ptr);
   if (err == WR_OK) return WR_STEP_STREAM;
