@@ -60,6 +60,17 @@ describe("a hook", function()
     s:stop()
   end))
 
+  it("sees requests without a body too", io_.test(function()
+    local s = weir.run { conf = UP .. [[weir.route "all" { match = { path = "*" }, to = "up",
+      limits = { output_tokens = 10 },
+      on_request = function(req) if req.body_bytes > 0 then return "reject", 418, "a body" end end }]] }
+    assert.equal(200, assert(http.fetch { port = s.port, path = "/v1/models" }).status)
+    local c = assert(io_.connect("127.0.0.1", s.port))
+    c:send("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    assert.equal(400, assert(http.read_response(c)).status) -- of the upstream: nothing isn't JSON
+    s:stop()
+  end))
+
   it("sees each event and may drop it", io_.test(function()
     local s = weir.run { conf = UP .. routes [[on_event = function(ev, s)
         if ev.kind == "text" and ev.text:find("t7", 1, true) then return "drop" end

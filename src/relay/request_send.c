@@ -82,9 +82,9 @@ static void edit_cap(struct wr_session *s, struct edits *edits) {
     int len = snprintf(text, sizeof text, "%" PRId64, rq->cap_tokens);
     edit_add(edits, v->off, v->len, wr_span_make(text, (size_t)len));
   }
-  if (found) return;
+  if (found || rq->body.count == 0) return;
   const struct wr_view *first = wr_viewq_peek(&rq->body, 0);
-  if (!first || wr_json_stream_value(rq->scan, WR_RQ_MODEL)->type == WR_JSON_MISSING) return;
+  if (wr_json_stream_value(rq->scan, WR_RQ_MODEL)->type == WR_JSON_MISSING) return;
   const char *brace = memchr(first->ptr, '{', first->len);
   if (!brace) return;
   int len = snprintf(text, sizeof text, "\"%s\":%" PRId64 ",", cap_field(s), rq->cap_tokens);

@@ -76,7 +76,7 @@ static void hook_request(struct wr_session *s, const struct wr_head *h, struct w
   WR_DCHECK(s->hook != NULL && s->rq->body.count <= 1);
   struct wr_request *rq = s->rq;
   const char *base = rq->head.head.ptr;
-  const struct wr_view *first = wr_viewq_peek(&rq->body, 0);
+  bool some = rq->body.count > 0; /* a GET has none */
   struct wr_hook_request in = {
     .method = wr_span_at(base, h->method_text),
     .path = wr_span_at(base, h->path),
@@ -85,7 +85,7 @@ static void hook_request(struct wr_session *s, const struct wr_head *h, struct w
     .stream = rq->stream,
     .max_tokens = rq->max_tokens,
     .body_bytes = (int64_t)(rq->length_known ? rq->content_length : s->in_bytes),
-    .body = first ? *first : WR_VIEW_NONE,
+    .body = some ? *wr_viewq_peek(&rq->body, 0) : WR_VIEW_NONE,
     .body_complete = rq->body_done,
     .header = header,
     .head = s,
