@@ -12,8 +12,13 @@
 #include "base/rand.h"
 #include "wire/json_shape.h"
 
-static const char *const paths[] = { "choices[0].delta.content", "choices[].finish_reason", "usage", "error",
-                                     "choices[0].index", "id", "n" };
+static const char *const paths[] = { "choices[0].delta.content",
+                                     "choices[].finish_reason",
+                                     "usage",
+                                     "error",
+                                     "choices[0].index",
+                                     "id",
+                                     "n" };
 #define PATHS (sizeof paths / sizeof paths[0])
 
 static struct wr_json_prog prog;
@@ -34,23 +39,29 @@ static bool check(struct wr_json_shape *shape, struct wr_span doc) {
     hits++;
     if (err != WR_OK) fail_msg("took a document that is no JSON: %.*s", (int)doc.len, doc.ptr);
     for (size_t i = 0; i < PATHS; i++)
-      if (!same(&got[i], &want[i])) fail_msg("path %s differs in %.*s", paths[i], (int)doc.len, doc.ptr);
+      if (!same(&got[i], &want[i]))
+        fail_msg("path %s differs in %.*s", paths[i], (int)doc.len, doc.ptr);
   } else if (err == WR_OK) {
     wr_json_shape_learn(shape, doc, PATHS, want);
   }
   return hit;
 }
 
-static bool check_str(struct wr_json_shape *shape, const char *doc) { return check(shape, wr_span_str(doc)); }
+static bool check_str(struct wr_json_shape *shape, const char *doc) {
+  return check(shape, wr_span_str(doc));
+}
 
 static void test_repeats(void **state) {
   (void)state;
   struct wr_json_shape s = { 0 };
-  static const char one[] = "{\"id\":\"a1\",\"n\":12,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"},"
+  static const char one[] = "{\"id\":\"a1\",\"n\":12,\"choices\":[{\"index\":0,\"delta\":{"
+                            "\"content\":\"Hi\"},"
                             "\"finish_reason\":null}],\"o\":\"x\"}";
-  static const char two[] = "{\"id\":\"a1\",\"n\":7,\"choices\":[{\"index\":0,\"delta\":{\"content\":\" the\\nre\"},"
+  static const char two[] = "{\"id\":\"a1\",\"n\":7,\"choices\":[{\"index\":0,\"delta\":{"
+                            "\"content\":\" the\\nre\"},"
                             "\"finish_reason\":null}],\"o\":\"yyyy\"}";
-  static const char three[] = "{\"id\":\"b\",\"n\":123456,\"choices\":[{\"index\":10,\"delta\":{\"content\":\"\"},"
+  static const char three[] = "{\"id\":\"b\",\"n\":123456,\"choices\":[{\"index\":10,\"delta\":{"
+                              "\"content\":\"\"},"
                               "\"finish_reason\":null}],\"o\":\"\"}";
   assert_false(check_str(&s, one));
   assert_true(check_str(&s, one));
@@ -61,17 +72,21 @@ static void test_repeats(void **state) {
 
 static void test_others_are_scanned(void **state) {
   (void)state;
-  static const char *const first = "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\"},"
+  static const char *const first = "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":"
+                                   "\"x\"},"
                                    "\"finish_reason\":null}]}";
   static const char *const others[] = {
-    "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}",
+    "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]"
+    "}",
     "{\"id\":null,\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":null}]}",
     "{\"id\":\"a\",\"n\":1.5,\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":null}]}",
     "{\"id\":\"a\",\"n\":01,\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":null}]}",
     "{\"id\":\"a\",\"n\":-1,\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":null}]}",
     "{\"id\":\"a\",\"n\":,\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":null}]}",
-    "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\\q\"},\"finish_reason\":null}]}",
-    "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\\u12g4\"},\"finish_reason\":null}]}",
+    "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\\q\"},\"finish_reason\":null}]"
+    "}",
+    "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\\u12g4\"},\"finish_reason\":"
+    "null}]}",
     "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\n\"},\"finish_reason\":null}]}",
     "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":null}]}}",
     "{\"id\":\"a\",\"n\":1,\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":null}]",
@@ -90,7 +105,7 @@ static void test_mutants(void **state) {
   struct wr_rand r;
   wr_rand_init(&r, 7);
   static const char *const bases[] = {
-    "{\"id\":\"a1\",\"n\":12,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"},\"finish_reason\":null}]}",
+    "{\"id\":\"a1\",\"n\":12,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"},\"finish\":1}]}",
     "{\"error\":{\"m\":\"x\"},\"usage\":{\"a\":[1,2,{\"b\":\"\\u00e9\"}]},\"id\":\"\"}",
     "[1,\"a\",{\"id\":\"x\"},-3.5e7]",
   };
