@@ -16,6 +16,7 @@
 #endif
 
 #define TICKET_SECONDS 43200u
+#define SUITES_MAX 255
 #define SYSTEM_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
 
 /* ---- the library */
@@ -30,6 +31,32 @@ static void tls_give(void *ptr) {
 }
 #endif
 
+/* The library would rather have ChaCha20, which a processor with AES instructions computes several
+ * times as slowly. What has no forward secrecy stays where it was. */
+static bool is_quick(int suite) {
+#if defined(__x86_64__) || defined(__i386__)
+  const char *name = mbedtls_ssl_get_ciphersuite_name(suite);
+  bool secret = strncmp(name, "TLS-ECDHE-", 10) == 0 || strncmp(name, "TLS1-3-", 7) == 0;
+  return secret && __builtin_cpu_supports("aes") && strstr(name, "AES") && strstr(name, "GCM") &&
+         !strstr(name, "PSK");
+#else
+  (void)suite;
+  return false;
+#endif
+}
+
+static int suites[SUITES_MAX + 1]; /* written once, before any context is made */
+
+static void suites_sort(void) {
+  const int *all = mbedtls_ssl_list_ciphersuites();
+  size_t n = 0;
+  for (int quick = 1; quick >= 0; quick--)
+    for (size_t i = 0; all[i] != 0 && n < SUITES_MAX; i++)
+      if (is_quick(all[i]) == (quick == 1)) suites[n++] = all[i];
+}
+
+const int *wr_tls_suites(void) { return suites; }
+
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 static void library_init(void) {
 #if defined(MBEDTLS_PLATFORM_MEMORY) && !defined(MBEDTLS_PLATFORM_CALLOC_MACRO)
@@ -39,6 +66,7 @@ static void library_init(void) {
   psa_status_t status = psa_crypto_init(); /* TLS 1.3 computes with it */
   WR_CHECK(status == PSA_SUCCESS);
 #endif
+  suites_sort();
 }
 
 void wr_tls_library_init(void) { pthread_once(&library_once, library_init); }
@@ -59,14 +87,15 @@ WR_PRINTF(2, 3) static enum wr_err refuse(const struct load *load, const char *f
   return WR_E_CONFIG;
 }
 
+static enum wr_err refuse_chain(const struct load *load, const char *file, int rc) {
+  return refuse(load, "%s: no certificate can be read (mbedTLS -0x%04x)", file, (unsigned)-rc);
+}
+
 static enum wr_err load_chain(const struct load *load, mbedtls_x509_crt *to, const char *file,
                               const char *pem) {
   int rc = pem ? mbedtls_x509_crt_parse(to, (const unsigned char *)pem, strlen(pem) + 1)
                : mbedtls_x509_crt_parse_file(to, file);
-  if (rc < 0)
-    return refuse(load, "%s: no certificate can be read (mbedTLS -0x%04x)",
-                  pem ? "certificate" : file, (unsigned)-rc);
-  return WR_OK;
+  return rc < 0 ? refuse_chain(load, pem ? "certificate" : file, rc) : WR_OK;
 }
 
 static enum wr_err load_key(const struct load *load, const char *file, const char *pem) {
@@ -114,9 +143,10 @@ static enum wr_err load_ca(const struct load *load, const struct wr_tls_options 
     return refuse(load, "client certificates need a ca_file to be checked against");
   if (!file) file = getenv("SSL_CERT_FILE");
   if (!file || !*file) file = SYSTEM_BUNDLE;
-  enum wr_err err = load_chain(load, &ctx->ca, file, NULL);
-  if (!err) mbedtls_ssl_conf_ca_chain(&ctx->conf, &ctx->ca, NULL);
-  return err;
+  int rc = wr_tls_trust_get(options->share, file, &ctx->trust);
+  if (rc != 0) return refuse_chain(load, file, rc);
+  mbedtls_ssl_conf_ca_chain(&ctx->conf, wr_tls_trust_chain(ctx->trust), NULL);
+  return WR_OK;
 }
 
 static int auth_mode(const struct wr_tls_options *options) {
@@ -146,6 +176,7 @@ static enum wr_err configure(const struct load *load, const struct wr_tls_option
   mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
       &ctx->conf, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
 #endif
+  mbedtls_ssl_conf_ciphersuites(&ctx->conf, wr_tls_suites());
   mbedtls_ssl_conf_rng(&ctx->conf, mbedtls_ctr_drbg_random, &ctx->random);
   mbedtls_ssl_conf_authmode(&ctx->conf, auth_mode(options));
   mbedtls_ssl_conf_alpn_protocols(&ctx->conf, (const char **)(uintptr_t)protocols);
@@ -172,7 +203,6 @@ enum wr_err wr_tls_ctx_new(const struct wr_tls_options *options, struct wr_tls_c
   ctx->verify = options->verify;
   mbedtls_ssl_config_init(&ctx->conf);
   mbedtls_x509_crt_init(&ctx->cert);
-  mbedtls_x509_crt_init(&ctx->ca);
   mbedtls_pk_init(&ctx->key);
   mbedtls_entropy_init(&ctx->entropy);
   mbedtls_ctr_drbg_init(&ctx->random);
@@ -201,7 +231,7 @@ static void destroy(struct wr_tls_ctx *ctx) {
   mbedtls_ssl_ticket_free(&ctx->ticket);
   mbedtls_ssl_config_free(&ctx->conf);
   mbedtls_x509_crt_free(&ctx->cert);
-  mbedtls_x509_crt_free(&ctx->ca);
+  wr_tls_trust_put(ctx->trust);
   mbedtls_pk_free(&ctx->key);
   mbedtls_ctr_drbg_free(&ctx->random);
   mbedtls_entropy_free(&ctx->entropy);

@@ -25,6 +25,8 @@ struct wr_tls_options {
   const char *ca_file;   /* borrowed: PEM bundle; NULL: as a client the system's bundle */
   bool verify; /* client: check chain and name (default in conf: true). server: require a client
                   certificate from ca_file */
+  const void *share; /* borrowed, only compared: contexts of one thread with the same one keep one
+                        copy of a ca_file; NULL: a copy of its own */
 };
 
 /* why (why_bytes, may be NULL): one sentence for the operator that names the file. */

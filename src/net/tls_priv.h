@@ -25,6 +25,8 @@
 #define WR_TLS_STEP(ssl) ((ssl)->state)
 #endif
 
+struct wr_tls_trust;
+
 /* A session that a later connection to the same name may resume. */
 struct wr_tls_session {
   char *name; /* owned; NULL: the slot is empty */
@@ -39,7 +41,7 @@ struct wr_tls_ctx {
   bool freed; /* by its holder; the last connection takes the memory with it */
   mbedtls_ssl_config conf;
   mbedtls_x509_crt cert;
-  mbedtls_x509_crt ca;
+  struct wr_tls_trust *trust; /* ref; NULL: nothing is verified */
   mbedtls_pk_context key;
   mbedtls_entropy_context entropy;
   mbedtls_ctr_drbg_context random;
@@ -55,6 +57,14 @@ struct wr_tls_ctx {
 void wr_tls_library_init(void);
 void wr_tls_ctx_hold(struct wr_tls_ctx *ctx);
 void wr_tls_ctx_release(struct wr_tls_ctx *ctx);
+/* What a PEM file of authorities holds; contexts with the same `share` (not NULL) and file hold the
+ * same one. 0, or the library's error. */
+int wr_tls_trust_get(const void *share, const char *file, struct wr_tls_trust **out);
+/* NULL is nothing. */
+void wr_tls_trust_put(struct wr_tls_trust *trust);
+mbedtls_x509_crt *wr_tls_trust_chain(struct wr_tls_trust *trust);
+/* The library's cipher suites in the order of preference, 0 at the end; static. */
+const int *wr_tls_suites(void);
 /* Offers the session of that name to a new connection. */
 void wr_tls_ctx_offer(struct wr_tls_ctx *ctx, mbedtls_ssl_context *ssl, const char *name);
 /* Remembers the session of a connection. */

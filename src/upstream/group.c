@@ -28,8 +28,8 @@ static size_t peers_of(const struct wr_conf_upstream *up) {
   return up->kind == WR_KIND_MOCK ? 1 : up->url_count;
 }
 
-static enum wr_err tls_make(const struct wr_conf_upstream *up, struct wr_tls_ctx **out, char *why,
-                            size_t why_bytes) {
+static enum wr_err tls_make(const struct wr_conf_upstream *up, const struct wr_loop *loop,
+                            struct wr_tls_ctx **out, char *why, size_t why_bytes) {
   bool wanted = false;
   for (size_t i = 0; i < up->url_count; i++) wanted |= up->urls[i].tls;
   if (!wanted) return WR_OK;
@@ -37,7 +37,8 @@ static enum wr_err tls_make(const struct wr_conf_upstream *up, struct wr_tls_ctx
                                     .cert_file = up->tls.cert,
                                     .key_file = up->tls.key,
                                     .ca_file = up->tls.ca,
-                                    .verify = up->tls.verify };
+                                    .verify = up->tls.verify,
+                                    .share = loop };
   char detail[256] = "";
   enum wr_err err = wr_tls_ctx_new(&options, out, detail, sizeof detail);
   if (err != WR_OK) snprintf(why, why_bytes, "upstream '%s': %s", up->name, detail);
@@ -95,7 +96,7 @@ enum wr_err wr_upstreams_new(struct wr_loop *loop, struct wr_resolver *resolver,
   enum wr_err err = arrays_make(set, why, why_bytes);
   size_t at = 0;
   for (size_t u = 0; err == WR_OK && u < conf->upstream_count; u++) {
-    err = tls_make(&conf->upstreams[u], &set->tls[u], why, why_bytes);
+    err = tls_make(&conf->upstreams[u], loop, &set->tls[u], why, why_bytes);
     if (err == WR_OK) peers_fill(set, u, &at, mocks);
     if (conf->upstreams[u].kind == WR_KIND_MOCK) mocks++;
   }

@@ -1,6 +1,8 @@
 #include "net/world.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "net/tls_ctx.h"
 #include "net/tls_priv.h"
@@ -207,6 +209,52 @@ static void bad_options(void **state) {
   struct wr_tls_options half = { .cert_pem = cert_pem };
   assert_int_equal(wr_tls_ctx_new(&half, &ctx, NULL, 0), WR_E_CONFIG);
   assert_null(ctx);
+}
+
+/* Contexts that share read a bundle once, until the file changes; the last one frees it. */
+static void shared_authorities(void **state) {
+  (void)state;
+  struct world w;
+  world_open(&w, 4 << 20);
+  struct wr_tls_options options = { .ca_file = ca_path, .verify = true, .share = &w };
+  struct wr_tls_ctx *server = server_new(), *a = ctx_new(&options), *b = ctx_new(&options),
+                    *alone = client_new(ca_path);
+  assert_ptr_equal(a->trust, b->trust);
+  assert_ptr_not_equal(a->trust, alone->trust);
+  options.share = &options;
+  struct wr_tls_ctx *other = ctx_new(&options);
+  assert_ptr_not_equal(a->trust, other->trust);
+  wr_tls_ctx_free(a);
+  echo_once(&w, b, server, "localhost");
+  struct timespec epoch[2] = { { 0, 0 }, { 0, 0 } };
+  assert_int_equal(utimensat(AT_FDCWD, ca_path, epoch, 0), 0);
+  options.share = &w;
+  struct wr_tls_ctx *later = ctx_new(&options);
+  assert_ptr_not_equal(b->trust, later->trust);
+  wr_loop_turn(w.loop, 0);
+  wr_loop_turn(w.loop, 0);
+  struct wr_tls_ctx *all[] = { b, alone, other, later, server };
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) wr_tls_ctx_free(all[i]);
+  world_close(&w);
+}
+
+/* Every suite of the library, once; those that the processor computes by itself come first. */
+static void suites(void **state) {
+  (void)state;
+  wr_tls_library_init();
+  const int *ours = wr_tls_suites(), *theirs = mbedtls_ssl_list_ciphersuites();
+  size_t n = 0;
+  for (size_t i = 0; theirs[i]; i++) {
+    size_t found = 0;
+    for (size_t k = 0; ours[k]; k++) found += ours[k] == theirs[i];
+    assert_int_equal(found, 1);
+    n++;
+  }
+  assert_int_equal(ours[n], 0);
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("aes"))
+    assert_non_null(strstr(mbedtls_ssl_get_ciphersuite_name(ours[0]), "GCM"));
+#endif
 }
 
 /* A client that speaks no TLS, and one that sends noise. */
@@ -425,6 +473,8 @@ int main(void) {
     cmocka_unit_test(expired),
     cmocka_unit_test(client_certificate),
     cmocka_unit_test(bad_options),
+    cmocka_unit_test(shared_authorities),
+    cmocka_unit_test(suites),
     cmocka_unit_test(not_tls),
     cmocka_unit_test(split_records),
     cmocka_unit_test(truncated),
