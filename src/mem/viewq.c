@@ -2,13 +2,13 @@
 
 #include <string.h>
 
-#define INLINE_PIECES 2u
+#define INLINE_PIECES 1u
 #define PIECES_MAX 4000u
 /* A run of small pieces is joined into blocks of at most this size, so that a reader who goes on
  * slowly gives memory back as it goes. */
 #define COMPACT_RUN_BYTES (4u << 10)
 
-_Static_assert(sizeof(struct wr_viewq) <= 72, "queues stand in every connection");
+_Static_assert(sizeof(struct wr_viewq) <= 48, "queues stand in every connection");
 
 static struct wr_view *slots(struct wr_viewq *q) {
   return q->more ? (struct wr_view *)(void *)q->more->data : q->inl;
@@ -25,7 +25,7 @@ void wr_viewq_init(struct wr_viewq *q) {
   q->cap = INLINE_PIECES;
 }
 
-/* Back to the two slots in the struct, when what is left fits there. */
+/* Back to the slot in the struct, when what is left fits there. */
 static void settle(struct wr_viewq *q) {
   if (q->count > INLINE_PIECES) return;
   struct wr_view keep[INLINE_PIECES];

@@ -2,8 +2,8 @@
  *
  * Used for a connection's unread input, its unsent output, a request body that waits. The queue
  * owns its views. Pieces that touch (same block, end to start) are joined, so that a queue
- * seldom has more than a few. Up to two pieces stand in the struct itself; more take a pool
- * block, which goes back when the queue is empty. One thread. */
+ * seldom has more than one. That one stands in the struct itself; more take a pool block, which
+ * goes back when the queue is empty. One thread. */
 #ifndef WR_MEM_VIEWQ_H
 #define WR_MEM_VIEWQ_H
 
@@ -13,11 +13,11 @@
 #include "mem/view.h"
 
 struct wr_viewq {
-  struct wr_view inl[2];
+  struct wr_view inl[1];
   struct wr_block *more; /* owned: a ring of struct wr_view when inl is not enough */
   uint16_t head;         /* index of the first piece */
   uint16_t count;        /* pieces */
-  uint16_t cap;          /* 2, or what `more` holds */
+  uint16_t cap;          /* 1, or what `more` holds */
   size_t bytes;
 };
 

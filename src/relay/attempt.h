@@ -3,7 +3,6 @@
 #define WR_RELAY_ATTEMPT_H
 
 #include "mem/viewq.h"
-#include "relay/headbuf.h"
 #include "upstream/dial.h"
 #include "wire/http1_body.h"
 #include "wire/ndjson.h"
@@ -17,14 +16,12 @@ struct wr_attempt {
   bool answered;        /* a byte of the answer has come */
   bool keep_alive;      /* the upstream is willing */
   bool body_ended;      /* by its framing */
-  bool head_whole;      /* `head` is all of the answer's head */
+  bool head_whole;      /* rq->answer is all of the answer's head */
   uint8_t dialect;      /* enum wr_dialect: of the events; NONE where framing alone decides */
   struct wr_peer *peer; /* borrowed: held until the attempt ends */
   struct wr_conn *conn; /* owned; NULL while dialing */
   struct wr_dial *dial; /* owned; NULL after */
   const char *model;    /* borrowed: gen's; this upstream's name for the model, NULL: unchanged */
-  struct wr_headbuf head;
-  struct wr_view answer_head; /* for the client: written, not yet sent */
   struct wr_http1_body body;
   union {
     struct wr_sse_parser sse;

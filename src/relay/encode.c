@@ -14,14 +14,13 @@ size_t wr_session_queued(const struct wr_session *s) {
 
 enum wr_err wr_session_commit(struct wr_session *s) {
   WR_CHECK(!s->committed);
-  struct wr_attempt *at = s->at;
   s->committed = true;
   s->status = s->upstream_status;
   if (s->hook) s->hook->status = s->status;
-  WR_DCHECK(at != NULL && at->answer_head.len > 0);
-  enum wr_err err = wr_conn_write(s->client, &at->answer_head);
-  at->answer_head = WR_VIEW_NONE;
-  if (s->rq && s->rq->body_done) {
+  WR_DCHECK(s->at != NULL && s->rq != NULL && s->rq->answer_head.len > 0);
+  enum wr_err err = wr_conn_write(s->client, &s->rq->answer_head);
+  s->rq->answer_head = WR_VIEW_NONE;
+  if (s->rq->body_done) {
     wr_request_free(s->rq);
     s->rq = NULL;
   }

@@ -22,8 +22,10 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable) {
   WR_MAGIC_CHECK(at, WR_ATTEMPT_MAGIC);
   if (at->dial) wr_dial_cancel(at->dial);
   wr_heap_free(WR_HEAP_RELAY, at->dial);
-  wr_headbuf_fini(&at->head);
-  wr_view_drop(&at->answer_head);
+  if (s->rq) {
+    wr_headbuf_fini(&s->rq->answer);
+    wr_view_drop(&s->rq->answer_head);
+  }
   wr_view_drop(&at->in);
   wr_view_drop(&at->data);
   wr_viewq_fini(&at->part);

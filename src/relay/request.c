@@ -22,6 +22,7 @@ enum wr_err wr_request_new(struct wr_slabs *slabs, struct wr_request **out) {
   if (!rq) return WR_E_NOMEM;
   wr_arena_init(&rq->arena, slabs, WR_CHARGE_HEAD);
   wr_headbuf_init(&rq->head);
+  wr_headbuf_init(&rq->answer);
   wr_viewq_init(&rq->body);
   rq->stream = -1;
   rq->max_tokens = rq->cap_tokens = -1;
@@ -32,6 +33,8 @@ enum wr_err wr_request_new(struct wr_slabs *slabs, struct wr_request **out) {
 void wr_request_free(struct wr_request *rq) {
   if (!rq) return;
   wr_request_forget(rq);
+  wr_headbuf_fini(&rq->answer);
+  wr_view_drop(&rq->answer_head);
   wr_heap_free(WR_HEAP_RELAY, rq);
 }
 

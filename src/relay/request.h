@@ -27,6 +27,8 @@ extern const char *const wr_request_paths[WR_RQ_PATHS];
 struct wr_request {
   struct wr_arena arena;       /* what lives as long as the request: the scan, names */
   struct wr_headbuf head;      /* kept for writing the upstream's head */
+  struct wr_headbuf answer;    /* of the attempt that is made: nothing once it is committed */
+  struct wr_view answer_head;  /* for the client: written, not yet sent */
   struct wr_viewq body;        /* decoded bytes that are held: the first inspect_bytes */
   struct wr_http1_body decode; /* of the client's body */
   struct wr_json_stream *scan; /* borrowed: the arena; NULL when the body isn't JSON */

@@ -51,7 +51,6 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, co
   at->peer = peer;
   at->model = model;
   at->dialect = peer->up->kind == WR_KIND_SSE ? WR_DIALECT_NONE : s->dialect;
-  wr_headbuf_init(&at->head);
   wr_viewq_init(&at->part);
   at->dial = dial;
   s->at = at;

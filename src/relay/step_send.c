@@ -192,7 +192,7 @@ static enum wr_err write_answer_head(struct wr_session *s, const struct wr_head 
   struct wr_block *b = wr_slabs_alloc(wr_session_slabs(s), out.len, WR_CHARGE_CLIENT);
   if (!b) return WR_E_POOL_FULL;
   memcpy(b->data, out.ptr, out.len);
-  s->at->answer_head = wr_view_take(b, 0, out.len);
+  s->rq->answer_head = wr_view_take(b, 0, out.len);
   return WR_OK;
 }
 
@@ -215,7 +215,7 @@ static enum wr_err answered(struct wr_session *s, const struct wr_head *h, const
   s->first_byte_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);
   at->keep_alive = h->keep_alive && s->rq->body_done;
   wr_http1_body_init(&at->body, (enum wr_framing)h->framing, h->content_length);
-  wr_headbuf_fini(&at->head);
+  wr_headbuf_fini(&s->rq->answer);
   wr_session_due_step(s, 0, WR_OK);
   wr_session_due(s, WR_DUE_POOL, 0);
   struct wr_conf_timeouts t = wr_session_timeouts(s);
@@ -237,15 +237,15 @@ static enum wr_err read_answer(struct wr_session *s, struct wr_head *h) {
   for (;;) {
     enum wr_err err = WR_OK;
     if (wr_conn_input_bytes(at->conn) > 0) at->answered = true;
-    if (!at->head_whole) err = wr_headbuf_read(&at->head, at->conn, HEAD_BYTES, false);
+    if (!at->head_whole) err = wr_headbuf_read(&s->rq->answer, at->conn, HEAD_BYTES, false);
     if (err != WR_OK) return wr_http1_as_upstream(err);
     at->head_whole = true;
-    err = wr_http1_parse_response(wr_view_span(&at->head.head), (enum wr_method)s->rq->method, NULL,
-                                  h);
+    err = wr_http1_parse_response(wr_view_span(&s->rq->answer.head),
+                                  (enum wr_method)s->rq->method, NULL, h);
     if (err == WR_OK && h->status == 101) err = WR_E_UPSTREAM_SYNTAX;
     if (err != WR_OK) return wr_http1_as_upstream(err);
     if (h->status >= 200) return WR_OK;
-    wr_headbuf_fini(&at->head); /* 1xx says nothing that we need */
+    wr_headbuf_fini(&s->rq->answer); /* 1xx says nothing that we need */
     at->head_whole = false;
   }
 }
@@ -256,7 +256,7 @@ enum wr_step wr_step_wait_first_byte(struct wr_session *s) {
   struct wr_head *h = &s->relay->head;
   s->relay->head_of = NULL; /* an answer's now */
   enum wr_err err = read_answer(s, h);
-  if (err == WR_OK) err = answered(s, h, at->head.head.ptr);
+  if (err == WR_OK) err = answered(s, h, s->rq->answer.head.ptr);
   if (err == WR_OK) return WR_STEP_STREAM;
   if (err == WR_E_POOL_FULL) { /* the upstream has answered: that is worth waiting for */
     wr_session_due_pool(s);
