@@ -13,25 +13,6 @@ void wr_buf_init(struct wr_buf *buf, void *ptr, size_t cap) {
   buf->overflow = false;
 }
 
-void wr_buf_put(struct wr_buf *buf, struct wr_span bytes) {
-  WR_DCHECK(buf->len <= buf->cap);
-  if (bytes.len == 0) return;
-  if (bytes.len > wr_buf_room(buf)) {
-    buf->overflow = true;
-    return;
-  }
-  memcpy(buf->ptr + buf->len, bytes.ptr, bytes.len);
-  buf->len += bytes.len;
-}
-
-void wr_buf_char(struct wr_buf *buf, char c) {
-  if (wr_buf_room(buf) == 0) {
-    buf->overflow = true;
-    return;
-  }
-  buf->ptr[buf->len++] = c;
-}
-
 void wr_buf_u64(struct wr_buf *buf, uint64_t value) {
   char digits[20];
   size_t at = sizeof digits;

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/check.h"
 #include "base/err.h"
 #include "base/span.h"
 
@@ -32,8 +33,26 @@ static inline size_t wr_buf_room(const struct wr_buf *buf) {
   return buf->overflow ? 0 : buf->cap - buf->len;
 }
 
-void wr_buf_put(struct wr_buf *buf, struct wr_span bytes);
-void wr_buf_char(struct wr_buf *buf, char c);
+/* Inline: most of what is put are constants of a few bytes. */
+static inline void wr_buf_put(struct wr_buf *buf, struct wr_span bytes) {
+  WR_DCHECK(buf->len <= buf->cap);
+  if (bytes.len == 0) return;
+  if (bytes.len > wr_buf_room(buf)) {
+    buf->overflow = true;
+    return;
+  }
+  memcpy(buf->ptr + buf->len, bytes.ptr, bytes.len);
+  buf->len += bytes.len;
+}
+
+static inline void wr_buf_char(struct wr_buf *buf, char c) {
+  if (wr_buf_room(buf) == 0) {
+    buf->overflow = true;
+    return;
+  }
+  buf->ptr[buf->len++] = c;
+}
+
 /* Decimal, without leading zeros. */
 void wr_buf_u64(struct wr_buf *buf, uint64_t value);
 /* Lower-case hex without a prefix, at least min_digits (0..16) digits; 0 with min_digits 0 or 1
