@@ -105,7 +105,7 @@ static void test_mutants(void **state) {
   struct wr_rand r;
   wr_rand_init(&r, 7);
   static const char *const bases[] = {
-    "{\"id\":\"a1\",\"n\":12,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"},\"finish\":1}]}",
+    "{\"id\":\"a1\",\"n\":12,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"},\"end\":1}]}",
     "{\"error\":{\"m\":\"x\"},\"usage\":{\"a\":[1,2,{\"b\":\"\\u00e9\"}]},\"id\":\"\"}",
     "[1,\"a\",{\"id\":\"x\"},-3.5e7]",
   };
