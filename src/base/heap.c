@@ -96,6 +96,8 @@ void wr_heap_free(enum wr_heap_tag tag, void *ptr) {
   free(p);
 }
 
+size_t wr_heap_size(const void *ptr) { return ((const struct prefix *)ptr - 1)->size; }
+
 uint64_t wr_heap_calls(void) { return atomic_load_explicit(&calls, memory_order_relaxed); }
 
 size_t wr_heap_live_bytes(enum wr_heap_tag tag) {

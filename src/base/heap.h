@@ -37,6 +37,8 @@ WR_MUST_USE void *wr_heap_realloc(enum wr_heap_tag tag, void *ptr, size_t size);
 /* A copy of len bytes with a NUL behind them. */
 WR_MUST_USE char *wr_heap_strndup(enum wr_heap_tag tag, const char *ptr, size_t len);
 void wr_heap_free(enum wr_heap_tag tag, void *ptr);
+/* The bytes that were asked for. */
+size_t wr_heap_size(const void *ptr);
 
 /* Allocations and reallocations since the process began, over all tags. */
 uint64_t wr_heap_calls(void);

@@ -173,7 +173,7 @@ static enum wr_err begin(struct wr_loop *loop, int take_fd, struct wr_tls_ctx *t
   listen->fn = fn;
   listen->ctx = ctx;
   wr_timer_init(&listen->pause, pause_due);
-  if (read_bound(take_fd, &listen->addr) != WR_OK ||
+  if (read_bound(take_fd, &listen->addr) != WR_OK || wr_loop_expect_fd(loop, take_fd) != WR_OK ||
       uv_poll_init(&loop->uv, &listen->poll, take_fd) != 0) {
     close(take_fd);
     wr_heap_free(WR_HEAP_NET, listen);

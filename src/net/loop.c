@@ -1,6 +1,7 @@
 #include "net/loop.h"
 
 #include <pthread.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/check.h"
@@ -12,7 +13,46 @@
 /* ---- libuv's own memory */
 
 static void *uv_take(size_t size) { return wr_heap_alloc(WR_HEAP_NET, size); }
-static void *uv_change(void *ptr, size_t size) { return wr_heap_realloc(WR_HEAP_NET, ptr, size); }
+/* The loop of this thread whose table of descriptors may grow next. */
+static _Thread_local struct wr_loop *growing;
+
+static void spare_free(struct wr_loop *loop) {
+  wr_heap_free(WR_HEAP_NET, loop->spare);
+  loop->spare = NULL;
+  loop->spare_bytes = 0;
+}
+
+/* libuv ends the process when its table of descriptors can't grow: then the spare one steps in. */
+static void *uv_change(void *ptr, size_t size) {
+  void *changed = wr_heap_realloc(WR_HEAP_NET, ptr, size);
+  struct wr_loop *loop = growing;
+  if (!loop || !loop->spare || size > loop->spare_bytes) return changed;
+  if (!changed) {
+    changed = loop->spare;
+    loop->spare = NULL;
+    if (ptr) memcpy(changed, ptr, wr_heap_size(ptr));
+    if (ptr) wr_heap_free(WR_HEAP_NET, ptr);
+    loop->spare_bytes = 0;
+  } else if (size == loop->spare_bytes) {
+    spare_free(loop);
+  }
+  return changed;
+}
+
+enum wr_err wr_loop_expect_fd(struct wr_loop *loop, int fd) {
+  WR_DCHECK(loop->magic == WR_LOOP_MAGIC && fd >= 0);
+  if (fd < loop->fd_room) return WR_OK;
+  size_t entries = 64; /* as libuv counts: a power of two that has room for two more */
+  while (entries < (size_t)fd + 3) entries *= 2;
+  spare_free(loop);
+  loop->spare = wr_heap_alloc(WR_HEAP_NET, entries * sizeof(void *));
+  if (!loop->spare) return WR_E_NOMEM;
+  loop->spare_bytes = entries * sizeof(void *);
+  loop->fd_room = (int)(entries - 2);
+  growing = loop;
+  return WR_OK;
+}
+
 static void *uv_zeroed(size_t count, size_t size) {
   if (size && count > SIZE_MAX / size) return NULL;
   return wr_heap_zalloc(WR_HEAP_NET, count * size);
@@ -153,6 +193,8 @@ unsigned wr_loop_free(struct wr_loop *loop) {
   wr_rxbuf_fini(&loop->tx);
   wr_rxbuf_fini(&loop->cipher);
   wr_loop_free_reqs(loop);
+  spare_free(loop);
+  if (growing == loop) growing = NULL;
   loop->magic = 0;
   wr_heap_free(WR_HEAP_NET, loop);
   return left;

@@ -56,10 +56,15 @@ struct wr_loop {
   uint32_t accepted_most;        /* 0: no limit */
   uint64_t handshake_turn; /* the turn that handshake_count is of */
   unsigned handshake_count;
+  void *spare; /* owned: room for libuv's table of descriptors, when the heap has none */
+  size_t spare_bytes;
+  int fd_room; /* descriptors below have a place in the table, or in the spare one */
   struct wr_addr peer; /* what wr_conn_peer returned last */
   char scratch[WR_LOOP_SCRATCH_BYTES]; /* plaintext of one record; bytes that nobody wants */
 };
 
+/* To be called before libuv hears of a descriptor, on the loop's thread. NOMEM: it must not. */
+WR_MUST_USE enum wr_err wr_loop_expect_fd(struct wr_loop *loop, int fd);
 /* Connections that wait for memory try again in 10 ms. */
 void wr_loop_start_starved(struct wr_loop *loop);
 /* Ends what still lingers, at once. In conn.c. */

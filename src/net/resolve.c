@@ -116,7 +116,8 @@ static void socket_state(void *arg, ares_socket_t fd, int readable, int writable
   if (!watch) {
     watch = wr_heap_zalloc(WR_HEAP_NET, sizeof *watch);
     if (!watch) return; /* the query runs into its timeout */
-    if (uv_poll_init_socket(&r->loop->uv, &watch->poll, fd) != 0) {
+    if (wr_loop_expect_fd(r->loop, fd) != WR_OK ||
+        uv_poll_init_socket(&r->loop->uv, &watch->poll, fd) != 0) {
       wr_heap_free(WR_HEAP_NET, watch);
       return;
     }

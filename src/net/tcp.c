@@ -307,12 +307,19 @@ static enum wr_err dial_unix(struct wr_conn *conn, const struct wr_addr *addr) {
 
 enum wr_err wr_tcp_dial(struct wr_conn *conn, const struct wr_addr *addr) {
   if (wr_addr_is_unix(addr)) return dial_unix(conn, addr);
+  const struct sockaddr *to = (const struct sockaddr *)(const void *)addr->raw;
+  int fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    wr_conn_fail(conn, WR_E_CONNECT, strerror(errno));
+    return WR_OK;
+  }
+  enum wr_err err = wr_tcp_open(conn, fd);
+  if (err != WR_OK) return err;
   struct wr_conn_req *req = take_req(conn);
   if (!req) return WR_E_NOMEM;
   conn->req = req;
   req->u.connect.data = conn;
   uv_tcp_nodelay(&conn->tcp, 1);
-  const struct sockaddr *to = (const struct sockaddr *)(const void *)addr->raw;
   int rc = uv_tcp_connect(&req->u.connect, &conn->tcp, to, connect_done);
   if (rc == 0) return WR_OK;
   conn->req = NULL;
@@ -322,10 +329,10 @@ enum wr_err wr_tcp_dial(struct wr_conn *conn, const struct wr_addr *addr) {
 }
 
 enum wr_err wr_tcp_open(struct wr_conn *conn, int take_fd) {
-  int rc = uv_tcp_open(&conn->tcp, take_fd);
-  if (rc == 0) return WR_OK;
-  close(take_fd);
-  return WR_E_IO;
+  enum wr_err err = wr_loop_expect_fd(conn->loop, take_fd);
+  if (err == WR_OK && uv_tcp_open(&conn->tcp, take_fd) != 0) err = WR_E_IO;
+  if (err != WR_OK) close(take_fd);
+  return err;
 }
 
 static void close_done(uv_handle_t *handle) {

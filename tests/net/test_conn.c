@@ -411,9 +411,33 @@ static void request_struct_fails(void **state) {
   world_close(&w);
 }
 
+/* Where the heap ends while a connection with a high descriptor begins: it begins or is refused. */
+static void descriptor_table_without_memory(void **state) {
+  (void)state;
+  for (uint64_t n = 1; n <= 12; n++) {
+    struct world w;
+    int ends[2];
+    world_open(&w, 4 << 20);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    int high = fcntl(ends[0], F_DUPFD_CLOEXEC, 900);
+    assert_true(high >= 900);
+    close(ends[0]);
+    struct wr_conn *conn = NULL;
+    wr_heap_fail_at(n, true);
+    enum wr_err err = wr_conn_adopt(w.loop, high, NULL, &conn);
+    if (err == WR_OK) wr_loop_turn(w.loop, 0);
+    wr_heap_fail_at(0, false);
+    assert_true(err == WR_OK || err == WR_E_NOMEM);
+    if (err == WR_OK) wr_conn_abort(conn);
+    close(ends[1]);
+    world_close(&w);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(echo),
+    cmocka_unit_test(descriptor_table_without_memory),
     cmocka_unit_test(echo_unix),
     cmocka_unit_test(no_allocation_per_event),
     cmocka_unit_test(slow_reader),
