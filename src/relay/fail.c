@@ -268,6 +268,7 @@ enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, st
   s->at->peer->failures++;
   if (may_retry(s, err)) {
     s->retry_err = (uint8_t)err;
+    if (why.len) wr_session_name(s, none(), none(), why); /* should this try be the last */
     return WR_STEP_RETRY;
   }
   if (err == WR_E_RESET && s->events > 0 && s->committed) err = WR_E_TRUNCATED;

@@ -56,6 +56,39 @@ struct wr_span wr_request_value(const struct wr_request *rq, enum wr_request_pat
 static void scan(struct wr_request *rq, struct wr_span data) {
   if (!rq->scan || wr_json_stream_feed(rq->scan, data) == WR_OK) return;
   rq->scan = NULL;
+  rq->malformed = true;
+}
+
+static bool has_rules(const struct wr_request *rq, const struct wr_conf_upstream *up) {
+  return up->model_count > 0 || rq->model || rq->cap_tokens >= 0;
+}
+
+enum wr_err wr_request_judge(const struct wr_request *rq, const struct wr_conf_upstream *up) {
+  WR_DCHECK(!rq->streaming);
+  if (!has_rules(rq, up)) return WR_OK;
+  if (rq->malformed) return WR_E_BODY_JSON; /* others may read in it what was not seen here */
+  if (rq->body_done || !rq->scan) return WR_OK;
+  bool named = wr_json_stream_value(rq->scan, WR_RQ_MODEL)->type != WR_JSON_MISSING;
+  return named ? WR_OK : WR_E_UNREAD;
+}
+
+/* A value that comes late replaces one that came before, for whoever reads the whole. */
+enum wr_err wr_request_judge_more(const struct wr_request *rq, const struct wr_conf_upstream *up) {
+  WR_DCHECK(rq->streaming);
+  if (!has_rules(rq, up)) return WR_OK;
+  if (rq->malformed) return WR_E_BODY_JSON;
+  if (!rq->scan) return WR_OK;
+  for (int i = 0; i < WR_RQ_PATHS; i++) {
+    const struct wr_json_stream_value *v = wr_json_stream_value(rq->scan, (size_t)i);
+    uint64_t n = 0;
+    if (i == WR_RQ_STREAM || v->type == WR_JSON_MISSING || v->off < rq->held_bytes) continue;
+    if (i == WR_RQ_MODEL && (up->model_count > 0 || rq->model)) return WR_E_UNREAD;
+    if (i == WR_RQ_MODEL || rq->cap_tokens < 0) continue;
+    if (wr_json_u64(wr_request_value(rq, (enum wr_request_path)i), &n) != WR_OK ||
+        n > (uint64_t)rq->cap_tokens)
+      return WR_E_UNREAD;
+  }
+  return WR_OK;
 }
 
 /* Decodes one piece of input into the body queue; what isn't part of the body is put back. */

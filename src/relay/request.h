@@ -10,6 +10,7 @@
 #include "wire/http1_body.h"
 #include "wire/json_stream.h"
 
+struct wr_conf_upstream;
 struct wr_session;
 struct wr_buf;
 
@@ -37,11 +38,13 @@ struct wr_request {
   bool body_done;              /* the client's body has ended */
   bool streaming;              /* bytes beyond the held ones flow by: no second attempt */
   bool head_sent;
+  bool malformed;              /* the body isn't the JSON that it should be */
   bool expect;                 /* 100-continue is waited for */
   int8_t stream;               /* 1, 0, -1: not said */
   int64_t max_tokens;          /* -1: not said */
   int64_t cap_tokens;          /* -1: none */
   uint64_t content_length;
+  uint64_t held_bytes; /* of the body, when its beginning was sent */
   const char *model; /* borrowed: the arena; what to put in place of the client's model, or NULL */
 };
 
@@ -58,6 +61,13 @@ WR_MUST_USE enum wr_err wr_request_read_body(struct wr_session *s, size_t hold);
 WR_MUST_USE enum wr_err wr_request_parse(struct wr_session *s);
 /* Makes the held body one piece, or as much of its beginning as the largest block holds. */
 WR_MUST_USE enum wr_err wr_request_flatten(struct wr_session *s);
+/* May the body go to this upstream, as far as it is known? Where names of models or a cap hold,
+ * what they are about must have been read. BODY_JSON, UNREAD. */
+WR_MUST_USE enum wr_err wr_request_judge(const struct wr_request *rq,
+                                         const struct wr_conf_upstream *up);
+/* The same for what came after the beginning was sent, before it is sent too. */
+WR_MUST_USE enum wr_err wr_request_judge_more(const struct wr_request *rq,
+                                              const struct wr_conf_upstream *up);
 /* Moves head and held body out of big blocks that they would pin (copy reason `compact`). */
 void wr_request_tidy(struct wr_session *s);
 /* Queues head and held body on the upstream's connection. */

@@ -196,6 +196,8 @@ void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span m
   struct wr_span old_path = wr_session_path(s), old_model = wr_session_model(s);
   if (!path.len) path = old_path;
   if (!model.len) model = old_model;
+  if (!why.len && s->why_len)
+    why = wr_span_make(s->names + s->path_len + s->model_len, s->why_len);
   if (path.len > 200) path.len = 200;
   if (model.len > 128) model.len = 128;
   if (why.len > 160) why.len = 160;

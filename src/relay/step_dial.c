@@ -86,6 +86,12 @@ enum wr_step wr_step_pick(struct wr_session *s) {
       wr_peer_put(peer);
       continue;
     }
+    enum wr_err err = wr_request_judge(s->rq, peer->up);
+    if (err != WR_OK) {
+      wr_peer_put(peer);
+      s->keep_alive = s->keep_alive && s->rq->body_done;
+      return wr_session_fail(s, err, none());
+    }
     peer->attempts++;
     return attempt_begin(s, peer, name, false);
   }

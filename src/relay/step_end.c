@@ -88,7 +88,8 @@ static void record(struct wr_session *s) {
     .outcome = wr_span_str(wr_outcome_name((enum wr_outcome)s->outcome)),
     .operation = wr_dialect_operation(wr_session_path(s)),
     .provider = s->peer ? provider_of(s->peer->up) : WR_SPAN(""),
-    .why = wr_span_make(s->names ? s->names + s->path_len + s->model_len : NULL, s->why_len),
+    .why = wr_span_make(s->names ? s->names + s->path_len + s->model_len : NULL,
+                        s->err ? s->why_len : 0), /* a later try may have gone well */
   };
   r.started_unix_us = unix_us() - r.duration_us;
   if (s->relay->record) s->relay->record(s->relay->record_ctx, &r);

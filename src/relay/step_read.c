@@ -165,6 +165,13 @@ enum wr_step wr_step_read_body(struct wr_session *s) {
     return WR_STEP_ROUTE;
   }
   if (rq->expect && send_continue(s) != WR_OK) return wr_session_client_gone(s);
-  if (s->in_bytes != before) wr_session_due_step(s, s->route->body_timeout_ms, WR_E_BODY_TIMEOUT);
+  if (s->in_bytes != before) {
+    wr_session_due_step(s, s->route->body_timeout_ms, WR_E_BODY_TIMEOUT);
+  } else if (wr_conn_is_starved(s->client)) {
+    /* Who is half in would hold what it has, wait for more, and not even notice its client's end;
+     * together such requests could hold the whole pool. */
+    WR_RELAY_COUNT(s->relay, refused, 1);
+    return wr_session_fail(s, WR_E_POOL_FULL, none());
+  }
   return WR_STEP_WAIT;
 }

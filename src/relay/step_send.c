@@ -57,6 +57,8 @@ static enum wr_err send_more(struct wr_session *s) {
     if (wr_conn_unsent_bytes(s->at->conn) >= SEND_WINDOW_BYTES) return WR_OK;
     enum wr_err err = wr_request_read_body(s, SEND_WINDOW_BYTES / 2);
     if (err != WR_OK && err != WR_E_END) return err;
+    err = wr_request_judge_more(rq, s->at->peer->up);
+    if (err != WR_OK) return err;
     if (rq->body.bytes == 0 && !rq->body_done) return WR_OK;
   }
   struct wr_view last = wr_view_static(WR_HTTP1_LAST_CHUNK);
@@ -82,6 +84,7 @@ static enum wr_err send_first(struct wr_session *s) {
   rq->head_sent = true;
   if (!rq->body_done) {
     rq->streaming = true;
+    rq->held_bytes = rq->body.bytes;
     wr_viewq_fini(&rq->body);
     wr_viewq_init(&rq->body);
     wr_session_due_step(s, s->route->body_timeout_ms, WR_E_BODY_TIMEOUT);
