@@ -86,4 +86,7 @@ void wr_loop_limit_accepted(struct wr_loop *loop, uint32_t most);
 /* Mutable: the owners of each cost add to it. */
 struct wr_loop_stats *wr_loop_stats(struct wr_loop *loop);
 
+/* The event library that runs, such as "1.44.2". */
+const char *wr_loop_library_version(void);
+
 #endif

@@ -374,3 +374,5 @@ void wr_resolve_cancel(struct wr_resolve *resolve) {
   wr_list_remove(&resolve->link);
   wr_heap_free(WR_HEAP_NET, resolve);
 }
+
+const char *wr_resolve_library_version(void) { return ares_version(NULL); }

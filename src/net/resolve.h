@@ -32,4 +32,7 @@ WR_MUST_USE enum wr_err wr_resolve_start(struct wr_resolver *resolver, const cha
                                          struct wr_addr *addrs, size_t *n, struct wr_resolve **out);
 void wr_resolve_cancel(struct wr_resolve *resolve);
 
+/* The name library that runs. */
+const char *wr_resolve_library_version(void);
+
 #endif

@@ -340,3 +340,5 @@ const char *wr_tls_verify_why(uint32_t flags) {
     if (flags & table[i].flag) return table[i].text;
   return "the certificate is not acceptable";
 }
+
+const char *wr_tls_library_version(void) { return MBEDTLS_VERSION_STRING; }

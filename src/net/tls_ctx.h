@@ -41,4 +41,7 @@ WR_MUST_USE enum wr_err wr_tls_self_signed(char *cert_pem, size_t cert_bytes, ch
 void wr_tls_ctx_counts(const struct wr_tls_ctx *ctx, unsigned long *handshakes,
                        unsigned long *resumed);
 
+/* The TLS library that this was built with. */
+const char *wr_tls_library_version(void);
+
 #endif

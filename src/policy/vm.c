@@ -206,3 +206,7 @@ void wr_vm_collect(struct wr_vm *vm) {
   vm->floor_bytes = vm->bytes;
   settle(vm, LEDGER_STEP);
 }
+
+const char *wr_vm_lua_version(void) {
+  return LUA_VERSION_MAJOR "." LUA_VERSION_MINOR "." LUA_VERSION_RELEASE;
+}

@@ -94,4 +94,7 @@ void wr_vm_relieve(struct wr_vm *vm);
 /* A full collection. */
 void wr_vm_collect(struct wr_vm *vm);
 
+/* The Lua that this was built with. */
+const char *wr_vm_lua_version(void);
+
 #endif

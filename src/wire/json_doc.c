@@ -142,3 +142,5 @@ enum wr_err wr_json_item_print(const struct wr_json_item *from, bool indent, str
   cJSON_free(text);
   return out->overflow ? WR_E_AGAIN : WR_OK;
 }
+
+const char *wr_json_library_version(void) { return cJSON_Version(); }

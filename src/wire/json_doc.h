@@ -40,4 +40,7 @@ size_t wr_json_item_count(const struct wr_json_item *item);
 WR_MUST_USE enum wr_err wr_json_item_print(const struct wr_json_item *item, bool indent,
                                            struct wr_buf *out);
 
+/* The JSON library that runs. */
+const char *wr_json_library_version(void);
+
 #endif
