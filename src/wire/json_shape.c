@@ -69,7 +69,6 @@ struct match {
   bool escaped[WR_JSON_SHAPE_HOLES];
   size_t n;
   bool first_differs; /* some hole, that never did before */
-  uint8_t at_hole[WR_JSON_SHAPE_HOLES]; /* of each shift */
 };
 
 /* Reads a hole at p; its end, or NULL. */
@@ -93,7 +92,6 @@ static const char *match_run(struct wr_json_shape *s, struct match *m, uint32_t 
     if (q - p != h->len || memcmp(p, s->doc + h->off, h->len) != 0) {
       h->differs = m->first_differs = true;
       int32_t by = m->n ? m->shifts[m->n - 1].by : 0;
-      m->at_hole[m->n] = (uint8_t)hole;
       m->escaped[m->n] = escaped;
       m->shifts[m->n++] =
           (struct shift){ (uint32_t)h->off + h->len, by + (int32_t)(q - p) - h->len };
@@ -125,7 +123,6 @@ static bool match_doc(struct wr_json_shape *s, struct match *m) {
     const char *q = read_hole(h, p, m->end, &escaped);
     if (!q) return false;
     int32_t by = m->n ? m->shifts[m->n - 1].by : 0;
-    m->at_hole[m->n] = (uint8_t)i;
     m->escaped[m->n] = escaped;
     m->shifts[m->n++] = (struct shift){ (uint32_t)h->off + h->len, by + (int32_t)(q - p) - h->len };
     p = q;
@@ -141,11 +138,22 @@ static void note_differing(struct wr_json_shape *s) {
     if (s->holes[i].differs) s->differ[s->n_differ++] = (uint8_t)i;
 }
 
-/* Where an offset of the shape's document lies in this one. */
-static uint32_t moved(const struct match *m, uint32_t at) {
+/* Where a value of the shape's document lies in this one. Behind its first byte a string has no
+ * hole but its own content. */
+static void move_value(const struct match *m, const struct wr_json_shape_value *v,
+                       struct wr_json_value *out) {
+  uint32_t from = v->off, to = from + v->len;
   int32_t by = 0;
-  for (size_t i = 0; i < m->n && m->shifts[i].at <= at; i++) by = m->shifts[i].by;
-  return (uint32_t)((int32_t)at + by);
+  size_t k = 0;
+  out->type = v->type;
+  out->escaped = v->escaped;
+  for (; k < m->n && m->shifts[k].at <= from; k++) by = m->shifts[k].by;
+  out->raw.off = (uint32_t)((int32_t)from + by);
+  for (; k < m->n && m->shifts[k].at <= to; k++) {
+    by = m->shifts[k].by;
+    if (v->type == WR_JSON_STRING) out->escaped = m->escaped[k];
+  }
+  out->raw.len = (uint32_t)((int32_t)to + by) - out->raw.off;
 }
 
 bool wr_json_shape_match(struct wr_json_shape *s, struct wr_span doc, size_t n_paths,
@@ -164,18 +172,8 @@ bool wr_json_shape_match(struct wr_json_shape *s, struct wr_span doc, size_t n_p
   }
   s->misses = 0;
   memset(out, 0, n_paths * sizeof *out);
-  for (size_t i = 0; i < s->n_values; i++) {
-    const struct wr_json_shape_value *v = &s->values[i];
-    struct wr_json_value *o = &out[v->path];
-    uint32_t end = moved(&m, (uint32_t)v->off + v->len);
-    o->raw.off = moved(&m, v->off);
-    o->raw.len = end - o->raw.off;
-    o->type = v->type;
-    o->escaped = v->escaped;
-    if (v->type != WR_JSON_STRING) continue;
-    for (size_t k = 0; k < m.n; k++)
-      if (s->holes[m.at_hole[k]].off == v->off + 1) o->escaped = m.escaped[k];
-  }
+  for (size_t i = 0; i < s->n_values; i++)
+    move_value(&m, &s->values[i], &out[s->values[i].path]);
   return true;
 }
 
