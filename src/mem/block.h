@@ -25,7 +25,7 @@ struct wr_block {
   uint16_t magic; /* WR_BLOCK_MAGIC while the block lives */
   uint8_t cls;    /* size class of mem/slab.h */
   uint8_t charge; /* enum wr_charge of mem/ledger.h */
-  uint32_t tag;   /* debug: who made it, 0 otherwise */
+  uint32_t tag;   /* debug: who took it, 0 otherwise */
 };
 
 /* What happens when the last reference goes; called by wr_block_unref only. */

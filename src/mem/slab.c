@@ -237,6 +237,7 @@ struct wr_block *wr_slabs_alloc(struct wr_slabs *s, size_t min_bytes, enum wr_ch
   b->magic = WR_BLOCK_MAGIC;
   b->charge = (uint8_t)charge;
   b->tag = 0;
+  if (__builtin_expect(WATCHED, 0)) wr_mem_debug_tag(b, __builtin_return_address(0));
   s->live_blocks++;
   count(s, charge, b->cap);
   return b;

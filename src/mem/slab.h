@@ -28,7 +28,7 @@ struct wr_mem_debug {
   bool poison;          /* fill freed blocks with 0xdb and check the fill at the next allocation */
   uint64_t fail_nth;    /* the n-th allocation fails (and each n-th with fail_every); 0: never */
   bool fail_every;
-  bool owners;          /* keep a tag for each block: wr_slabs_report names who holds what */
+  bool owners;          /* wr_slabs_report tells who took which block */
 };
 void wr_mem_debug_set(const struct wr_mem_debug *debug);
 
@@ -60,9 +60,9 @@ struct wr_ledger *wr_slabs_ledger(struct wr_slabs *slabs);
 /* The size class for a size: 0..8. */
 unsigned wr_slab_class(size_t bytes);
 
-/* Debug: live blocks by charge class and tag, printed with fn a line each. */
+/* Debug: live blocks by charge class and by who took them, a line each for fn. With `owners` that
+ * is an address in the program (addr2line names it), otherwise 0. */
 typedef void (*wr_slabs_report_fn)(void *ctx, const char *line);
 void wr_slabs_report(struct wr_slabs *slabs, wr_slabs_report_fn fn, void *ctx);
-void wr_block_tag(struct wr_block *b, uint32_t tag);
 
 #endif

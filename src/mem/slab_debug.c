@@ -44,9 +44,12 @@ void wr_mem_debug_taken(struct wr_block *b, bool used_before) {
   }
 }
 
-void wr_block_tag(struct wr_block *b, uint32_t tag) {
+/* Where the linker puts the program's first byte: what a debugger knows is the distance from it. */
+extern const char __executable_start[];
+
+void wr_mem_debug_tag(struct wr_block *b, const void *caller) {
   WR_DCHECK(b->magic == WR_BLOCK_MAGIC);
-  if (debug.owners) b->tag = tag;
+  if (debug.owners) b->tag = (uint32_t)((uintptr_t)caller - (uintptr_t)__executable_start);
 }
 
 struct group {
@@ -88,7 +91,7 @@ static void census_line(const struct group *g, const char *name, wr_slabs_report
   char line[128];
   struct wr_buf buf;
   wr_buf_init(&buf, line, sizeof line);
-  wr_buf_printf(&buf, "charge=%s tag=%08" PRIx32 " blocks=%zu bytes=%zu", name, g->tag, g->blocks,
+  wr_buf_printf(&buf, "charge=%s at=0x%" PRIx32 " blocks=%zu bytes=%zu", name, g->tag, g->blocks,
                 g->bytes);
   WR_CHECK(wr_buf_room(&buf) > 0);
   wr_buf_char(&buf, '\0');

@@ -45,6 +45,8 @@ extern bool wr_mem_debug_on;
 /* The n-th allocation that must fail is this one. */
 bool wr_mem_debug_must_fail(void);
 void wr_mem_debug_freed(struct wr_block *b);
+/* Who asked for it: an address in the program. */
+void wr_mem_debug_tag(struct wr_block *b, const void *caller);
 /* used_before: the block was handed out earlier from this slab, so its fill is known. */
 void wr_mem_debug_taken(struct wr_block *b, bool used_before);
 

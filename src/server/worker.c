@@ -243,6 +243,11 @@ enum wr_err wr_worker_new(const struct wr_worker_options *options, struct wr_wor
   return WR_OK;
 }
 
+static void report_line(void *ctx, const char *line) {
+  (void)ctx;
+  fprintf(stderr, "weir: left behind: %s\n", line);
+}
+
 size_t wr_worker_free(struct wr_worker *w) {
   if (!w) return 0;
   WR_MAGIC_CHECK(w, WORKER_MAGIC);
@@ -263,6 +268,7 @@ size_t wr_worker_free(struct wr_worker *w) {
     wr_mailbox_fini(&w->mailbox);
     left += wr_loop_free(w->loop);
   }
+  if (w->slabs && wr_slabs_live_blocks(w->slabs)) wr_slabs_report(w->slabs, report_line, NULL);
   if (w->slabs) left += wr_slabs_free(w->slabs);
   if (w->conf) wr_conf_free(w->conf);
   wr_metrics_free(w->metrics);
