@@ -13,6 +13,7 @@ static const char help[] =
     "\n"
     "Starts the relay and serves until SIGTERM (drains: streams that run finish) or SIGINT "
     "(stops).\n"
+    "SIGHUP reads the configuration again and opens the log file anew.\n"
     "\n"
     "  -c, --conf FILE        the configuration (default: conf.lua)\n"
     "  -w, --workers N        worker threads (default: as the configuration says, else one a "

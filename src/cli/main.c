@@ -5,6 +5,7 @@
 #include "cli/cmd_check.h"
 #include "cli/cmd_demo.h"
 #include "cli/cmd_mock.h"
+#include "cli/cmd_reload.h"
 #include "cli/cmd_run.h"
 #include "cli/cmd_version.h"
 
@@ -14,6 +15,7 @@ static const struct {
   const char *help;
 } commands[] = {
   { "run", wr_cmd_run, "start the relay" },
+  { "reload", wr_cmd_reload, "make a running relay read its configuration again" },
   { "check", wr_cmd_check, "check a configuration; --explain prints what it comes to" },
   { "demo", wr_cmd_demo, "see a stream pass through, without a configuration, a key or a network" },
   { "mock", wr_cmd_mock, "a stand-in LLM server for tests and development" },

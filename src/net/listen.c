@@ -224,6 +224,32 @@ enum wr_err wr_listen_inherit(struct wr_loop *loop, int fd, struct wr_tls_ctx *t
   return err;
 }
 
+enum wr_err wr_listen_take(struct wr_loop *loop, int take_fd, bool owns_path, struct wr_tls_ctx *tls,
+                           wr_listen_fn fn, void *ctx, struct wr_listen **out, char *why,
+                           size_t why_bytes) {
+  WR_CHECK(take_fd >= 0);
+  struct wr_addr addr = { 0 };
+  *out = NULL;
+  enum wr_err err = read_bound(take_fd, &addr);
+  if (err != WR_OK || listen(take_fd, BACKLOG) != 0) {
+    int error = errno;
+    close(take_fd);
+    return fail(why, why_bytes, "cannot listen on", &addr, error);
+  }
+  int on = 1;
+  if (!wr_addr_is_unix(&addr))
+    (void)setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  err = begin(loop, take_fd, tls, fn, ctx, out);
+  if (err) return fail(why, why_bytes, "cannot watch", &addr, ENOMEM), err;
+  (*out)->own_path = owns_path && wr_addr_is_unix(&addr);
+  return WR_OK;
+}
+
+void wr_listen_set_tls(struct wr_listen *listen, struct wr_tls_ctx *tls) {
+  WR_MAGIC_CHECK(listen, LISTEN_MAGIC);
+  listen->tls = tls;
+}
+
 const struct wr_addr *wr_listen_addr(const struct wr_listen *listen) {
   WR_MAGIC_CHECK(listen, LISTEN_MAGIC);
   return &listen->addr;

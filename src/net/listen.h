@@ -22,11 +22,18 @@ WR_MUST_USE enum wr_err wr_listen_open(struct wr_loop *loop, const struct wr_add
 WR_MUST_USE enum wr_err wr_listen_inherit(struct wr_loop *loop, int fd, struct wr_tls_ctx *tls,
                                           wr_listen_fn fn, void *ctx, struct wr_listen **out,
                                           char *why, size_t why_bytes);
+/* The same with a socket that wr_listen_bind made: take_fd is ours, also on an error. owns_path: the
+ * file of a Unix socket is removed when this listener closes. */
+WR_MUST_USE enum wr_err wr_listen_take(struct wr_loop *loop, int take_fd, bool owns_path,
+                                       struct wr_tls_ctx *tls, wr_listen_fn fn, void *ctx,
+                                       struct wr_listen **out, char *why, size_t why_bytes);
+/* What is accepted from now on uses these settings; NULL: plain. */
+void wr_listen_set_tls(struct wr_listen *listen, struct wr_tls_ctx *tls);
 /* The address as bound (with the port that the system chose). */
 const struct wr_addr *wr_listen_addr(const struct wr_listen *listen);
 /* A binding without a loop: makes the socket, so that a port 0 is chosen once and every worker
- * opens the same address; close(2) it after. A Unix address can be opened once only: several
- * workers inherit the socket that this makes. */
+ * opens the same address; wr_listen_take takes it, or close(2) it after. A Unix address can be
+ * bound once only: several workers share duplicates of what this makes. */
 WR_MUST_USE enum wr_err wr_listen_bind(const struct wr_addr *addr, int *fd, struct wr_addr *bound,
                                        char *why, size_t why_bytes);
 void wr_listen_close(struct wr_listen *listen);

@@ -33,7 +33,7 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable) {
     wr_shelf_put(&at->peer->shelf, at->conn);
   else if (at->conn)
     wr_conn_abort(at->conn);
-  size_t upstream = (size_t)(at->peer->up - s->gen->conf->upstreams) % WR_RELAY_UPSTREAMS;
+  uint32_t upstream = wr_relay_upstream_number(s->gen, at->peer->up);
   atomic_fetch_sub_explicit(&s->relay->shared->upstreams[upstream], 1, memory_order_relaxed);
   s->peer = at->peer;
   s->reused = at->reused;

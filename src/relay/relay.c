@@ -21,6 +21,27 @@ struct wr_relay_gen *wr_relay_gen_ref(struct wr_relay_gen *gen) {
   return gen;
 }
 
+uint32_t wr_relay_upstream_number(const struct wr_relay_gen *gen,
+                                  const struct wr_conf_upstream *up) {
+  size_t i = (size_t)(up - gen->conf->upstreams);
+  WR_DCHECK(i < gen->conf->upstream_count);
+  return (gen->upstream_numbers ? gen->upstream_numbers[i] : (uint32_t)i) % WR_RELAY_UPSTREAMS;
+}
+
+uint32_t wr_relay_key_number(const struct wr_relay_gen *gen, const struct wr_conf_key *key) {
+  size_t i = (size_t)(key - gen->conf->keys);
+  WR_DCHECK(i < gen->conf->key_count);
+  return (gen->key_numbers ? gen->key_numbers[i] : (uint32_t)i) % WR_RELAY_KEYS;
+}
+
+const struct wr_conf_listen *wr_relay_listen(const struct wr_relay_gen *gen, uint32_t number) {
+  const struct wr_conf *conf = gen->conf;
+  if (!gen->listen_numbers) return number < conf->listen_count ? &conf->listens[number] : NULL;
+  for (size_t i = 0; i < conf->listen_count; i++)
+    if (gen->listen_numbers[i] == number) return &conf->listens[i];
+  return NULL;
+}
+
 void wr_relay_gen_unref(struct wr_relay_gen *gen) {
   WR_CHECK(gen->refs > 0);
   if (--gen->refs == 0 && gen->gone) gen->gone(gen->gone_ctx, gen);
@@ -86,10 +107,10 @@ char *wr_relay_scratch(struct wr_relay *relay, size_t bytes) {
   return relay->scratch;
 }
 
-void wr_relay_accept(struct wr_relay *relay, uint32_t listen_index, struct wr_conn *take_conn) {
+void wr_relay_accept(struct wr_relay *relay, uint32_t listen_number, struct wr_conn *take_conn) {
   WR_CHECK(take_conn != NULL);
   WR_RELAY_COUNT(relay, connections, 1);
-  if (wr_session_new(relay, listen_index, take_conn) != WR_OK) {
+  if (wr_session_new(relay, listen_number, take_conn) != WR_OK) {
     WR_RELAY_COUNT(relay, refused, 1);
     return;
   }

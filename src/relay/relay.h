@@ -19,7 +19,8 @@
 struct wr_relay;
 struct wr_session;
 
-#define WR_RELAY_UPSTREAMS WR_UPSTREAM_MAX_PEERS
+/* As many as four generations can have. */
+#define WR_RELAY_UPSTREAMS (4u * WR_UPSTREAM_MAX_PEERS)
 #define WR_RELAY_KEYS 4096u
 
 /* One a process; outlives every relay. */
@@ -28,9 +29,8 @@ struct wr_relay_shared {
   _Atomic uint32_t requests;  /* that run now, over all workers */
   _Atomic bool draining;
   _Atomic uint32_t
-      upstreams[WR_RELAY_UPSTREAMS]; /* attempts that run, by index of conf->upstreams */
-  _Atomic uint32_t
-      keys[WR_RELAY_KEYS]; /* requests that run, by index of conf->keys modulo the size */
+      upstreams[WR_RELAY_UPSTREAMS]; /* attempts that run, by the number of an upstream */
+  _Atomic uint32_t keys[WR_RELAY_KEYS]; /* requests that run, by the number of a key */
 };
 
 /* Counters of one worker: written by its thread with plain relaxed stores, read by any. */
@@ -54,6 +54,12 @@ struct wr_relay_gen {
   const struct wr_conf *conf;      /* borrowed: outlives the generation */
   const struct wr_hooks *hooks;    /* borrowed: as above; NULL: no policy */
   struct wr_upstreams *upstreams;  /* borrowed: as above */
+  /* Numbers that stay a name's while generations change, one per conf->upstreams, conf->keys and
+   * conf->listens; NULL: the index is the number. */
+  const uint32_t
+      *upstream_numbers; /* borrowed: outlives the generation; below WR_RELAY_UPSTREAMS */
+  const uint32_t *key_numbers;      /* borrowed: as above; below WR_RELAY_KEYS */
+  const uint32_t *listen_numbers;   /* borrowed: as above */
   uint32_t refs;                   /* requests that hold it, and the relay while it is current */
   void (*gone)(void *ctx, struct wr_relay_gen *gen); /* called when refs reach 0; may be NULL */
   void *gone_ctx;                  /* borrowed: the worker */
@@ -73,9 +79,9 @@ WR_MUST_USE enum wr_err wr_relay_new(const struct wr_relay_options *options, str
 /* Sessions that are left are aborted. */
 void wr_relay_free(struct wr_relay *relay);
 
-/* A new connection of a listener; index: of conf->listens. */
-void wr_relay_accept(struct wr_relay *relay, uint32_t listen_index, struct wr_conn *take_conn);
-/* New requests use this generation from now on. */
+/* A new connection of a listener, which says its number. */
+void wr_relay_accept(struct wr_relay *relay, uint32_t listen_number, struct wr_conn *take_conn);
+/* New requests use this generation from now on, on kept connections too. */
 void wr_relay_set_gen(struct wr_relay *relay, struct wr_relay_gen *gen);
 
 /* In-flight requests go on; each connection closes after its next answer; those that stay idle

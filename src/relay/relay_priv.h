@@ -41,6 +41,12 @@ struct wr_relay {
 char *wr_relay_scratch(struct wr_relay *relay, size_t bytes);
 struct wr_relay_gen *wr_relay_gen_ref(struct wr_relay_gen *gen);
 void wr_relay_gen_unref(struct wr_relay_gen *gen);
+/* Where things are counted in wr_relay_shared: the same for all generations. */
+uint32_t wr_relay_upstream_number(const struct wr_relay_gen *gen,
+                                  const struct wr_conf_upstream *up);
+uint32_t wr_relay_key_number(const struct wr_relay_gen *gen, const struct wr_conf_key *key);
+/* NULL: the generation doesn't have the listener any more. */
+const struct wr_conf_listen *wr_relay_listen(const struct wr_relay_gen *gen, uint32_t number);
 /* A session has left. */
 void wr_relay_left(struct wr_relay *relay);
 

@@ -47,7 +47,7 @@ static void fields_reset(struct wr_session *s) {
   memset(s->due, 0, sizeof s->due);
 }
 
-enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_index,
+enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_number,
                            struct wr_conn *take_conn) {
   struct wr_session *s = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *s);
   if (!s) {
@@ -56,7 +56,7 @@ enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_index,
   }
   s->magic = WR_SESSION_MAGIC;
   s->relay = relay;
-  s->listen_index = listen_index;
+  s->listen_number = listen_number;
   s->client = take_conn;
   wr_task_init(&s->task, wr_session_run);
   wr_timer_init(&s->timer, timer_fire);

@@ -90,7 +90,7 @@ struct wr_session {
   bool rearm : 1;             /* a deadline was set that the timer doesn't stand before */
   bool reused : 1;            /* the last attempt's connection came from the shelf */
   uint8_t method;             /* enum wr_method of the request */
-  uint32_t listen_index;
+  uint32_t listen_number;     /* of the listener that accepted it */
   uint32_t key_slot;          /* of shared->keys */
   struct wr_relay *relay;     /* borrowed: outlives its sessions */
   struct wr_list link;        /* in the relay's list */
@@ -128,7 +128,7 @@ struct wr_session {
 };
 
 /* session.c */
-WR_MUST_USE enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_index,
+WR_MUST_USE enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_number,
                                        struct wr_conn *take_conn);
 /* Frees all; the client connection is aborted if it is still held. */
 void wr_session_free(struct wr_session *s);

@@ -28,8 +28,7 @@ static int model_for(const struct wr_conf_upstream *up, struct wr_span model, co
 
 /* Where the attempts of a peer's upstream are counted, over all workers. */
 static _Atomic uint32_t *running(const struct wr_session *s, const struct wr_peer *peer) {
-  return &s->relay->shared
-              ->upstreams[(size_t)(peer->up - s->gen->conf->upstreams) % WR_RELAY_UPSTREAMS];
+  return &s->relay->shared->upstreams[wr_relay_upstream_number(s->gen, peer->up)];
 }
 
 static bool is_full(const struct wr_session *s, const struct wr_peer *peer) {

@@ -53,8 +53,8 @@ static enum wr_err begin(struct wr_session *s) {
   WR_RELAY_COUNT(relay, requests, 1);
   uint32_t running = atomic_fetch_add_explicit(&relay->shared->requests, 1, memory_order_relaxed);
   uint32_t most = s->gen->conf->server.max_streams;
-  uint32_t mine = s->listen_index < s->gen->conf->listen_count
-                      ? s->gen->conf->listens[s->listen_index].max_streams : 0;
+  const struct wr_conf_listen *listen = wr_relay_listen(s->gen, s->listen_number);
+  uint32_t mine = listen ? listen->max_streams : 0;
   if (mine && (!most || mine < most)) most = mine;
   enum wr_err err = wr_request_new(wr_session_slabs(s), &s->rq);
   if (err != WR_OK) return err;

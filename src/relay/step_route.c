@@ -36,7 +36,7 @@ static const struct wr_conf_key *key_find(const struct wr_conf *conf, struct wr_
 /* Counts the request for its key; false when the route's limit is reached. */
 static bool key_admits(struct wr_session *s, const struct wr_conf_key *key) {
   WR_DCHECK(!s->keyed);
-  s->key_slot = (uint32_t)(key - s->gen->conf->keys) % WR_RELAY_KEYS;
+  s->key_slot = wr_relay_key_number(s->gen, key);
   uint32_t open =
       atomic_fetch_add_explicit(&s->relay->shared->keys[s->key_slot], 1, memory_order_relaxed);
   s->keyed = true;

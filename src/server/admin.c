@@ -125,13 +125,13 @@ void wr_admin_accept(void *ctx, struct wr_conn *take_conn) {
   wr_loop_mark(admin->loop, &c->task);
 }
 
-void wr_admin_streams_done(struct wr_admin *admin, uint64_t token, struct wr_span json) {
+void wr_admin_done(struct wr_admin *admin, uint64_t token, unsigned status, struct wr_span json) {
   WR_MAGIC_CHECK(admin, WR_ADMIN_MAGIC);
   for (struct wr_list *l = admin->conns.next; l != &admin->conns; l = l->next) {
     struct wr_admin_conn *c = WR_CONTAINER(l, struct wr_admin_conn, link);
     if (c->state != WR_ADMIN_WAIT || c->token != token) continue;
     wr_admin_text_put(&c->body, json);
-    wr_admin_reply(c, 200, "application/json");
+    wr_admin_reply(c, status, "application/json");
     wr_loop_mark(admin->loop, &c->task);
     return;
   }

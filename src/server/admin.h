@@ -5,7 +5,8 @@
  *   GET  /metrics   Prometheus text
  *   GET  /streams   JSON: what runs now
  *   GET  /version   JSON
- *   POST /reload, /drain   where the server offers them
+ *   POST /reload    JSON: what came of it: 200, 409 (not now), 422 (the configuration is not valid)
+ *   POST /drain     202; both where the server offers them
  *
  * It trusts who can reach the socket, so it guards against browsers: over TCP a request whose Host
  * is neither localhost nor a literal IP address is refused (DNS rebinding needs a name), and one
@@ -35,11 +36,12 @@ struct wr_admin_ops {
   bool (*ready)(void *ctx, struct wr_buf *why);
   /* NULL: 404, as for all below. */
   void (*metrics)(void *ctx, struct wr_prom *out);
-  /* Begins to collect; the answer is given by wr_admin_streams_done with this token, at once or
+  /* Begins to collect; the answer is given by wr_admin_done with this token, at once or
    * later. A token whose client is gone is ignored. */
   void (*streams)(void *ctx, struct wr_admin *admin, uint64_t token);
-  /* Begins a reload or a drain. An error is answered with 500 (409 for WR_E_DRAINING) and why. */
-  enum wr_err (*reload)(void *ctx, struct wr_buf *why);
+  /* Begins a reload; the answer comes in the same way. */
+  void (*reload)(void *ctx, struct wr_admin *admin, uint64_t token);
+  /* Begins a drain. An error is answered with 500 (409 for WR_E_DRAINING) and why. */
   enum wr_err (*drain)(void *ctx, struct wr_buf *why);
 };
 
@@ -49,7 +51,7 @@ WR_MUST_USE enum wr_err wr_admin_new(struct wr_loop *loop, const struct wr_admin
 /* A wr_listen_fn: pass it with the admin to wr_listen_open. */
 void wr_admin_accept(void *admin, struct wr_conn *take_conn);
 /* json is copied; it is the whole body. Never blocks. */
-void wr_admin_streams_done(struct wr_admin *admin, uint64_t token, struct wr_span json);
+void wr_admin_done(struct wr_admin *admin, uint64_t token, unsigned status, struct wr_span json);
 /* Closes its connections; its listener must be closed before. */
 void wr_admin_free(struct wr_admin *admin);
 

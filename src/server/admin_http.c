@@ -50,17 +50,22 @@ static void serve_metrics(struct wr_admin_conn *c) {
   wr_admin_reply(c, 200, WR_PROM_CONTENT_TYPE);
 }
 
-static void serve_streams(struct wr_admin_conn *c) {
+/* The answer comes later. */
+static void serve_ask(struct wr_admin_conn *c,
+                      void (*ask)(void *ctx, struct wr_admin *admin, uint64_t token)) {
   struct wr_admin *admin = c->admin;
-  if (!admin->ops.streams) {
+  if (!ask) {
     serve_missing(c);
     return;
   }
   c->token = ++admin->last_token;
   c->state = WR_ADMIN_WAIT;
   wr_timer_set(admin->loop, &c->deadline, WR_ADMIN_DEADLINE_MS);
-  admin->ops.streams(admin->ops.ctx, admin, c->token);
+  ask(admin->ops.ctx, admin, c->token);
 }
+
+static void serve_streams(struct wr_admin_conn *c) { serve_ask(c, c->admin->ops.streams); }
+static void serve_reload(struct wr_admin_conn *c) { serve_ask(c, c->admin->ops.reload); }
 
 static void serve_version(struct wr_admin_conn *c) {
   char bytes[256];
@@ -93,7 +98,6 @@ static void serve_order(struct wr_admin_conn *c,
   wr_admin_reply(c, 202, "application/json");
 }
 
-static void serve_reload(struct wr_admin_conn *c) { serve_order(c, c->admin->ops.reload); }
 static void serve_drain(struct wr_admin_conn *c) { serve_order(c, c->admin->ops.drain); }
 
 static const struct page pages[] = {

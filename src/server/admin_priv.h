@@ -31,7 +31,7 @@ struct wr_admin_text {
 
 enum wr_admin_state {
   WR_ADMIN_READ, /* a head arrives */
-  WR_ADMIN_WAIT, /* for wr_admin_streams_done */
+  WR_ADMIN_WAIT, /* for wr_admin_done */
   WR_ADMIN_SEND  /* an answer leaves */
 };
 

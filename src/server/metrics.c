@@ -120,6 +120,15 @@ static void print_heap(struct wr_prom *out) {
                 wr_heap_live_count((enum wr_heap_tag)t));
 }
 
+static void print_generations(const struct wr_server_gauges *gauges, struct wr_prom *out) {
+  if (!gauges->generation) return;
+  wr_prom_scalar(out, WR_METRIC_CONFIG_GENERATION, gauges->generation);
+  wr_prom_scalar(out, WR_METRIC_GENERATIONS_LIVE, gauges->generations_live);
+  wr_prom_family(out, WR_METRIC_RELOADS);
+  for (unsigned i = 0; i < WR_RELOAD_RESULTS; i++)
+    wr_prom_one(out, "result", wr_reload_result_name((enum wr_reload_result)i), gauges->reloads[i]);
+}
+
 void wr_server_metrics_print(const struct wr_server_shard *list, size_t n,
                              const struct wr_server_gauges *gauges, struct wr_prom *out) {
   const struct shards shards = { list, n };
@@ -134,6 +143,7 @@ void wr_server_metrics_print(const struct wr_server_shard *list, size_t n,
   wr_prom_scalar(out, WR_METRIC_WORKERS, n);
   wr_prom_scalar(out, WR_METRIC_START_TIME, gauges->started_unix_s);
   wr_prom_scalar(out, WR_METRIC_DRAINING, gauges->draining ? 1 : 0);
+  print_generations(gauges, out);
   print_relays(&shards, out);
   wr_metrics_print(metrics, count, out);
   print_loops(&shards, out);

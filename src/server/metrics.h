@@ -11,6 +11,7 @@
 #include "obs/log.h"
 #include "obs/prom.h"
 #include "relay/relay.h"
+#include "server/reload.h"
 
 /* One worker's counters; any may be NULL. All are read while their owners write. */
 struct wr_server_shard {
@@ -25,6 +26,9 @@ struct wr_server_shard {
 struct wr_server_gauges {
   const struct wr_ledger *ledger; /* borrowed: the process's; may be NULL */
   uint64_t started_unix_s;
+  uint64_t generation; /* 0: unknown, nothing is printed of these three */
+  uint32_t generations_live;
+  uint64_t reloads[WR_RELOAD_RESULTS]; /* by enum wr_reload_result */
   bool draining;
 };
 

@@ -11,6 +11,7 @@
 #include "net/listen.h"
 #include "server/admin.h"
 #include "server/metrics.h"
+#include "server/reload.h"
 
 #define ROW_BYTES 1024u
 #define MOST_ROWS 10000u
@@ -54,10 +55,9 @@ static void put_row(void *ctx, const struct wr_relay_row *r) {
   if (a->count >= MOST_ROWS || (wr_buf_room(&a->rows) < ROW_BYTES && !room_grow(a))) return;
   struct wr_buf *b = &a->rows;
   if (a->count++) wr_buf_char(b, ',');
-  wr_buf_printf(b,
-                "{\"id\":\"%" PRIx64 "\",\"worker\":%u,\"step\":\"%s\",\"age_ms\":%" PRIu64 ",\"rou"
-                                                                                            "te\":",
-                r->id, a->worker, r->step, r->age_ms);
+  wr_buf_printf(
+      b, "{\"id\":\"%" PRIx64 "\",\"worker\":%u,\"step\":\"%s\",\"age_ms\":%" PRIu64 ",\"route\":",
+      r->id, a->worker, r->step, r->age_ms);
   wr_buf_json_string(b, wr_span_str(r->route));
   wr_buf_printf(b, ",\"upstream\":");
   wr_buf_json_string(b, wr_span_str(r->upstream));
@@ -79,7 +79,7 @@ static void ask_done(struct wr_letter *letter) {
   WR_CHECK(panel->asks > 0);
   panel->asks--;
   wr_buf_put(&a->rows, WR_SPAN("]\n"));
-  if (panel->admin) wr_admin_streams_done(panel->admin, a->token, wr_buf_span(&a->rows));
+  if (panel->admin) wr_admin_done(panel->admin, a->token, 200, wr_buf_span(&a->rows));
   ask_free(a);
 }
 
@@ -107,7 +107,7 @@ static void op_streams(void *ctx, struct wr_admin *admin, uint64_t token) {
   char *room = a ? wr_heap_alloc(WR_HEAP_SERVER, ROW_BYTES * 4) : NULL;
   if (!room) {
     wr_heap_free(WR_HEAP_SERVER, a);
-    wr_admin_streams_done(admin, token, WR_SPAN("[]\n"));
+    wr_admin_done(admin, token, 200, WR_SPAN("[]\n"));
     return;
   }
   a->panel = panel;
@@ -148,6 +148,12 @@ static void op_metrics(void *ctx, struct wr_prom *out) {
   struct wr_server_gauges gauges = { .ledger = panel->o.ledger,
                                      .started_unix_s = panel->started_unix_s,
                                      .draining = atomic_load(&panel->o.shared->draining) };
+  if (panel->o.rollout) {
+    gauges.generation = panel->o.rollout->current->number;
+    gauges.generations_live = panel->o.rollout->plans.live;
+  }
+  for (unsigned i = 0; panel->o.reloads && i < WR_RELOAD_RESULTS; i++)
+    gauges.reloads[i] = wr_reload_count(panel->o.reloads, (enum wr_reload_result)i);
   wr_server_metrics_print(shards, n, &gauges, out);
   wr_heap_free(WR_HEAP_SERVER, shards);
 }
@@ -157,6 +163,17 @@ static enum wr_err op_drain(void *ctx, struct wr_buf *why) {
   struct wr_panel *panel = ctx;
   panel->o.drain(panel->o.ctx);
   return WR_OK;
+}
+
+static void op_reload(void *ctx, struct wr_admin *admin, uint64_t token) {
+  (void)admin;
+  struct wr_panel *panel = ctx;
+  panel->o.reload(panel->o.ctx, token);
+}
+
+void wr_panel_reloaded(struct wr_panel *panel, uint64_t token, unsigned status,
+                       struct wr_span json) {
+  if (panel->admin) wr_admin_done(panel->admin, token, status, json);
 }
 
 enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel **out, char *why,
@@ -170,7 +187,8 @@ enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel
                               .ready = op_ready,
                               .metrics = op_metrics,
                               .streams = op_streams,
-                              .drain = options->drain ? op_drain : NULL };
+                              .drain = options->drain ? op_drain : NULL,
+                              .reload = options->reload ? op_reload : NULL };
   struct wr_addr addr;
   char detail[200] = "";
   enum wr_err err = wr_admin_new(options->loop, &ops, &panel->admin);

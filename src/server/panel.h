@@ -8,6 +8,7 @@
 #include "server/worker.h"
 
 struct wr_panel;
+struct wr_reload;
 
 struct wr_panel_options {
   struct wr_loop *loop;            /* borrowed: the main loop, outlives the panel */
@@ -17,7 +18,11 @@ struct wr_panel_options {
   uint32_t worker_count;
   const struct wr_ledger *ledger;  /* borrowed: the process's */
   struct wr_relay_shared *shared;  /* borrowed: the process's */
+  const struct wr_rollout *rollout; /* borrowed: the process's; for the metrics */
+  const struct wr_reload *reloads; /* borrowed: the process's; for the metrics */
   void (*drain)(void *ctx);        /* POST /drain */
+  /* POST /reload: the answer follows with wr_panel_reloaded. */
+  void (*reload)(void *ctx, uint64_t token);
   void *ctx;                       /* borrowed: the process */
 };
 
@@ -27,6 +32,9 @@ WR_MUST_USE enum wr_err wr_panel_new(const struct wr_panel_options *options, str
  * after every mailbox. */
 void wr_panel_close(struct wr_panel *panel);
 void wr_panel_free(struct wr_panel *panel);
+/* json is copied. */
+void wr_panel_reloaded(struct wr_panel *panel, uint64_t token, unsigned status,
+                       struct wr_span json);
 const struct wr_addr *wr_panel_addr(const struct wr_panel *panel);
 
 #endif

@@ -10,14 +10,12 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "conf/conf.h"
-#include "net/listen.h"
 #include "net/timer.h"
 #include "obs/log.h"
-#include "policy/load.h"
-#include "policy/vm.h"
 #include "server/inherit.h"
-#include "server/mocks.h"
 #include "server/panel.h"
+#include "server/reload.h"
+#include "server/rollout.h"
 #include "server/worker.h"
 
 #define PROCESS_MAGIC 0x9e0ce55u
@@ -36,9 +34,6 @@ struct wr_process {
   uint32_t magic;
   bool started, draining, stopping, ended;
   struct wr_process_options o;
-  struct wr_conf *conf;        /* owned */
-  char *source;                /* owned: text of the configuration */
-  size_t source_len;
   struct wr_depot *depot;      /* owned */
   struct wr_ledger *ledger;    /* owned */
   struct wr_log *log;          /* owned */
@@ -47,10 +42,8 @@ struct wr_process {
   struct wr_mailbox mailbox;
   bool mailbox_made;
   struct wr_relay_shared shared;
-  struct wr_addr *listens;     /* owned: one per conf->listens */
-  int *inherited;              /* owned: one per conf->listens */
-  int *bound;                  /* owned: sockets that hold a chosen port until the workers listen */
-  struct wr_mocks *mocks;      /* owned */
+  struct wr_rollout rollout;   /* the configuration, and what each worker has of it */
+  struct wr_reload *reload;    /* owned */
   struct wr_panel *panel;      /* owned: the admin listener */
   struct wr_worker **workers;  /* owned */
   struct drained_letter
@@ -76,8 +69,10 @@ static void on_signal(int number) {
 
 static void signals_take(struct wr_process *p) {
   char why[200] = "";
-  if (atomic_exchange(&signals.hup, 0) && wr_log_reopen(p->log, why, sizeof why) != WR_OK)
-    fprintf(stderr, "weir: %s\n", why);
+  if (atomic_exchange(&signals.hup, 0)) {
+    if (wr_log_reopen(p->log, why, sizeof why) != WR_OK) fprintf(stderr, "weir: %s\n", why);
+    wr_reload_ask(p->reload, 0);
+  }
   unsigned terms = atomic_exchange(&signals.term, 0);
   if (atomic_exchange(&signals.interrupt, 0) || (terms && p->draining))
     wr_process_stop(p);
@@ -117,8 +112,8 @@ static uint32_t clients_a_worker(uint32_t n) {
   return most > 0 ? (uint32_t)most : 1;
 }
 
-static uint32_t workers_wanted(const struct wr_process *p) {
-  uint32_t n = p->o.workers ? p->o.workers : p->conf->server.workers;
+static uint32_t workers_wanted(const struct wr_process *p, const struct wr_conf *conf) {
+  uint32_t n = p->o.workers ? p->o.workers : conf->server.workers;
   if (n == 0) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     n = cores > 0 ? (uint32_t)cores : 1;
@@ -126,51 +121,23 @@ static uint32_t workers_wanted(const struct wr_process *p) {
   return n > MOST_WORKERS ? MOST_WORKERS : n;
 }
 
-static enum wr_err conf_load(struct wr_process *p, struct wr_diag *diag) {
-  enum wr_err err;
-  if (p->o.source.ptr) {
-    p->source = wr_heap_strndup(WR_HEAP_CONF, p->o.source.ptr, p->o.source.len);
-    p->source_len = p->o.source.len;
-    err = p->source ? WR_OK : WR_E_NOMEM;
-  } else {
-    err = wr_conf_read_source(p->o.file, &p->source, &p->source_len);
-    if (err != WR_OK) {
-      wr_diag_error(diag, p->o.file, 0, "can't be read");
-      return WR_E_CONFIG;
-    }
-  }
-  struct wr_vm *vm = NULL;
-  if (err == WR_OK) err = wr_vm_new(NULL, &vm);
-  if (err != WR_OK) return err;
-  err = wr_conf_load(vm, p->o.file, wr_span_make(p->source, p->source_len), &p->conf, diag);
-  wr_vm_free(vm);
-  return err;
-}
-
-static enum wr_err listens_make(struct wr_process *p, char *why, size_t why_bytes) {
-  size_t n = p->conf->listen_count;
-  p->listens = wr_heap_zalloc(WR_HEAP_SERVER, n * sizeof *p->listens + 1);
-  p->inherited = wr_heap_zalloc(WR_HEAP_SERVER, n * sizeof *p->inherited + 1);
-  p->bound = wr_heap_zalloc(WR_HEAP_SERVER, n * sizeof *p->bound + 1);
-  if (!p->listens || !p->inherited || !p->bound) return WR_E_NOMEM;
-  for (size_t i = 0; i < n; i++) {
-    p->inherited[i] = p->bound[i] = -1;
-    if (wr_addr_parse(wr_span_str(p->conf->listens[i].address), &p->listens[i]) != WR_OK) {
-      snprintf(why, why_bytes, "listen '%s': not an address", p->conf->listens[i].address);
-      return WR_E_CONFIG;
-    }
-  }
-  if (p->o.inherit) wr_inherit_match(p->listens, n, p->inherited);
-  enum wr_err err = WR_OK;
+/* Sockets of a service manager are the first plan's. */
+static enum wr_err inherit(struct wr_process *p, const struct wr_plan *plan) {
+  size_t n = plan->conf->listen_count;
+  if (!p->o.inherit || n == 0) return WR_OK;
+  struct wr_addr *want = wr_heap_zalloc(WR_HEAP_SERVER, n * sizeof *want);
+  int *fds = wr_heap_zalloc(WR_HEAP_SERVER, n * sizeof *fds);
+  enum wr_err err = want && fds ? WR_OK : WR_E_NOMEM;
+  for (size_t i = 0; err == WR_OK && i < n; i++)
+    err = wr_addr_parse(wr_span_str(plan->conf->listens[i].address), &want[i]);
+  if (err == WR_OK) wr_inherit_match(want, n, fds);
   for (size_t i = 0; err == WR_OK && i < n; i++) {
-    bool chosen = wr_addr_port(&p->listens[i]) == 0 && !wr_addr_is_unix(&p->listens[i]);
-    if (p->inherited[i] >= 0 || !chosen) continue;
-    char detail[200] = "";
-    struct wr_addr asked = p->listens[i];
-    err = wr_listen_bind(&asked, &p->bound[i], &p->listens[i], detail, sizeof detail);
-    if (err != WR_OK)
-      snprintf(why, why_bytes, "listen %s: %s", p->conf->listens[i].address, detail);
+    if (fds[i] < 0) continue;
+    p->rollout.plans.places[plan->listen_numbers[i]] =
+        (struct wr_place){ .addr = want[i], .inherited = fds[i], .shared = -1, .known = true };
   }
+  wr_heap_free(WR_HEAP_SERVER, want);
+  wr_heap_free(WR_HEAP_SERVER, fds);
   return err;
 }
 
@@ -198,16 +165,23 @@ static void worker_seen(void *ctx, const struct wr_record *record) {
   if (p->o.seen) p->o.seen(p->o.ctx, record);
 }
 
-static enum wr_err workers_make(struct wr_process *p, char *why, size_t why_bytes) {
-  uint32_t n = workers_wanted(p);
+static enum wr_err workers_make(struct wr_process *p, const struct wr_conf *conf, char *why,
+                                size_t why_bytes) {
+  uint32_t n = workers_wanted(p, conf);
   p->workers = wr_heap_zalloc(WR_HEAP_SERVER, n * sizeof(struct wr_worker *));
   p->drained = wr_heap_zalloc(WR_HEAP_SERVER, n * sizeof *p->drained);
   if (!p->workers || !p->drained) return WR_E_NOMEM;
   struct wr_worker_options wo = {
-    .depot = p->depot, .ledger = p->ledger, .shared = &p->shared, .log = p->log, .conf = p->conf,
-    .file = p->o.file, .source = wr_span_make(p->source, p->source_len), .listens = p->listens,
-    .inherited = p->inherited, .mocks = wr_mocks_addrs(p->mocks), .drained = worker_drained,
-    .seen = worker_seen, .ctx = p, .most_clients = clients_a_worker(n),
+    .depot = p->depot,
+    .ledger = p->ledger,
+    .shared = &p->shared,
+    .log = p->log,
+    .file = p->o.file,
+    .rollout = &p->rollout,
+    .drained = worker_drained,
+    .seen = worker_seen,
+    .ctx = p,
+    .most_clients = clients_a_worker(n),
   };
   enum wr_err err = WR_OK;
   for (uint32_t i = 0; err == WR_OK && i < n; i++) {
@@ -215,6 +189,8 @@ static enum wr_err workers_make(struct wr_process *p, char *why, size_t why_byte
     err = wr_worker_new(&wo, &p->workers[i], why, why_bytes);
     if (err == WR_OK) p->worker_count++;
   }
+  p->rollout.workers = p->workers;
+  p->rollout.worker_count = p->worker_count;
   return err;
 }
 
@@ -228,13 +204,18 @@ static void woken(void *ctx, struct wr_mailbox *box) {
 }
 
 static void drain_asked(void *ctx) { wr_process_drain(ctx); }
+static void reload_asked(void *ctx, uint64_t token) {
+  wr_reload_ask(((struct wr_process *)ctx)->reload, token);
+}
 
-static enum wr_err parts_make(struct wr_process *p, struct wr_diag *diag, char *why,
-                              size_t why_bytes) {
-  enum wr_err err = conf_load(p, diag);
-  if (err != WR_OK) return err;
-  const struct wr_conf_server *sv = &p->conf->server;
-  err =
+static void reload_answered(void *ctx, uint64_t token, unsigned status, struct wr_span json) {
+  struct wr_process *p = ctx;
+  if (p->panel) wr_panel_reloaded(p->panel, token, status, json);
+}
+
+static enum wr_err loop_make(struct wr_process *p, const struct wr_conf_server *sv, char *why,
+                             size_t why_bytes) {
+  enum wr_err err =
       wr_log_open(sv->log, sv->log_format == WR_LOG_JSON ? WR_LOG_STYLE_JSON : WR_LOG_STYLE_LOGFMT,
                   &p->log, why, why_bytes);
   if (err == WR_OK) err = wr_depot_new(sv->memory_bytes, &p->depot);
@@ -246,21 +227,53 @@ static enum wr_err parts_make(struct wr_process *p, struct wr_diag *diag, char *
   wr_mailbox_on_wake(&p->mailbox, woken, p);
   p->mailbox_made = true;
   wr_timer_init(&p->drain_timer, drain_over);
-  err = listens_make(p, why, why_bytes);
-  if (err == WR_OK) err = wr_mocks_new(p->loop, p->conf, &p->mocks, why, why_bytes);
-  if (err == WR_OK) err = workers_make(p, why, why_bytes);
-  if (err == WR_OK && sv->admin) {
-    struct wr_panel_options po = { .loop = p->loop,
-                                   .mailbox = &p->mailbox,
-                                   .address = sv->admin,
-                                   .workers = p->workers,
-                                   .worker_count = p->worker_count,
-                                   .ledger = p->ledger,
-                                   .shared = &p->shared,
-                                   .drain = drain_asked,
-                                   .ctx = p };
-    err = wr_panel_new(&po, &p->panel, why, why_bytes);
+  return wr_rollout_init(&p->rollout, p->loop, &p->mailbox);
+}
+
+static enum wr_err panel_make(struct wr_process *p, const struct wr_conf_server *sv, char *why,
+                              size_t why_bytes) {
+  struct wr_reload_options ro = { .loop = p->loop,
+                                  .rollout = &p->rollout,
+                                  .shared = &p->shared,
+                                  .log = p->log,
+                                  .file = p->o.file,
+                                  .server = sv,
+                                  .fixed = p->o.source.ptr != NULL,
+                                  .quiet = p->o.quiet,
+                                  .answer = reload_answered,
+                                  .ctx = p };
+  enum wr_err err = wr_reload_new(&ro, &p->reload);
+  if (err != WR_OK || !sv->admin) return err;
+  struct wr_panel_options po = { .loop = p->loop,
+                                 .mailbox = &p->mailbox,
+                                 .address = sv->admin,
+                                 .workers = p->workers,
+                                 .worker_count = p->worker_count,
+                                 .ledger = p->ledger,
+                                 .shared = &p->shared,
+                                 .rollout = &p->rollout,
+                                 .reloads = p->reload,
+                                 .drain = drain_asked,
+                                 .reload = reload_asked,
+                                 .ctx = p };
+  return wr_panel_new(&po, &p->panel, why, why_bytes);
+}
+
+/* take_plan is the rollout's or gone afterwards. */
+static enum wr_err parts_make(struct wr_process *p, struct wr_plan *take_plan, char *why,
+                              size_t why_bytes) {
+  const struct wr_conf_server *sv = &take_plan->conf->server;
+  enum wr_err err = loop_make(p, sv, why, why_bytes);
+  if (err == WR_OK) err = workers_make(p, take_plan->conf, why, why_bytes);
+  if (err == WR_OK) err = wr_plan_open(take_plan, &p->rollout.plans, why, why_bytes);
+  if (err == WR_OK) err = inherit(p, take_plan);
+  if (err != WR_OK) {
+    wr_plan_unref(take_plan);
+    return err;
   }
+  err = wr_rollout_prepare(&p->rollout, take_plan, why, why_bytes);
+  if (err == WR_OK) err = wr_rollout_begin(&p->rollout, why, why_bytes);
+  if (err == WR_OK) err = panel_make(p, &p->rollout.current->conf->server, why, why_bytes);
   return err;
 }
 
@@ -273,7 +286,9 @@ enum wr_err wr_process_new(const struct wr_process_options *options, struct wr_p
   p->o = *options;
   signal(SIGPIPE, SIG_IGN);
   raise_limits();
-  enum wr_err err = parts_make(p, diag, why, why_bytes);
+  struct wr_plan *plan = NULL;
+  enum wr_err err = wr_plan_load(p->o.file, p->o.source, &plan, diag);
+  if (err == WR_OK) err = parts_make(p, plan, why, why_bytes);
   if (err != WR_OK) {
     if (!why[0]) snprintf(why, why_bytes, "%s", wr_err_text(err));
     wr_process_free(p);
@@ -287,9 +302,10 @@ enum wr_err wr_process_new(const struct wr_process_options *options, struct wr_p
 static void announce(const struct wr_process *p) {
   if (p->o.quiet) return;
   char text[128];
-  for (size_t i = 0; i < p->conf->listen_count; i++)
-    fprintf(stderr, "weir: listening on %s%s\n", p->conf->listens[i].tls ? "https://" : "http://",
-            wr_addr_format(&p->listens[i], text, sizeof text));
+  const struct wr_conf *conf = p->rollout.current->conf;
+  for (size_t i = 0; i < conf->listen_count; i++)
+    fprintf(stderr, "weir: listening on %s%s\n", conf->listens[i].tls ? "https://" : "http://",
+            wr_addr_format(wr_process_listen_addr(p, i), text, sizeof text));
   if (p->panel)
     fprintf(stderr, "weir: admin on %s\n",
             wr_addr_format(wr_panel_addr(p->panel), text, sizeof text));
@@ -298,10 +314,6 @@ static void announce(const struct wr_process *p) {
 enum wr_err wr_process_start(struct wr_process *p) {
   WR_MAGIC_CHECK(p, PROCESS_MAGIC);
   WR_CHECK(!p->started);
-  for (size_t i = 0; i < p->conf->listen_count; i++) {
-    if (p->bound[i] >= 0) close(p->bound[i]); /* the workers listen there by now */
-    p->bound[i] = -1;
-  }
   p->started = true;
   for (uint32_t i = 0; i < p->worker_count; i++) {
     enum wr_err err = wr_worker_start(p->workers[i]);
@@ -326,7 +338,7 @@ void wr_process_drain(struct wr_process *p) {
   p->draining = true;
   atomic_store(&p->shared.draining, true);
   if (!p->o.quiet) fprintf(stderr, "weir: draining\n");
-  uint32_t ms = p->conf->server.drain_ms;
+  uint32_t ms = p->rollout.current->conf->server.drain_ms;
   wr_timer_set(p->loop, &p->drain_timer, ms ? ms : 1);
   for (uint32_t i = 0; i < p->worker_count; i++) wr_worker_drain(p->workers[i]);
 }
@@ -350,29 +362,25 @@ void wr_process_free(struct wr_process *p) {
   size_t left = 0;
   wr_panel_close(p->panel);
   for (uint32_t i = 0; i < p->worker_count; i++) left += wr_worker_free(p->workers[i]);
-  wr_mocks_free(p->mocks);
   if (p->loop) {
     wr_timer_clear(&p->drain_timer);
-    for (int i = 0; i < 4; i++) wr_loop_turn(p->loop, 0); /* close callbacks */
+    for (int i = 0; i < 4; i++)
+      wr_loop_turn(p->loop, 0); /* letters of the workers, close callbacks */
     if (p->mailbox_made) wr_mailbox_fini(&p->mailbox);
+    wr_rollout_close(&p->rollout);
+    wr_reload_free(p->reload);
+    for (int i = 0; i < 4; i++) wr_loop_turn(p->loop, 0); /* and of the mocks */
     wr_panel_free(p->panel);
     left += wr_loop_free(p->loop);
+    wr_rollout_fini(&p->rollout);
   }
   if (p->slabs) left += wr_slabs_free(p->slabs);
   if (left) fprintf(stderr, "weir: %zu blocks or handles were left behind\n", left);
-  for (size_t i = 0; p->bound && i < p->conf->listen_count; i++)
-    if (p->bound[i] >= 0) close(p->bound[i]);
   wr_heap_free(WR_HEAP_SERVER, p->workers);
   wr_heap_free(WR_HEAP_SERVER, p->drained);
-  wr_heap_free(WR_HEAP_SERVER, p->listens);
-  wr_heap_free(WR_HEAP_SERVER, p->inherited);
-  wr_heap_free(WR_HEAP_SERVER, p->bound);
   wr_ledger_free(p->ledger);
   if (p->depot) wr_depot_free(p->depot);
   wr_log_close(p->log);
-  if (p->conf) wr_conf_free(p->conf);
-  if (p->source) memset(p->source, 0, p->source_len);
-  wr_heap_free(WR_HEAP_CONF, p->source);
   p->magic = 0;
   wr_heap_free(WR_HEAP_SERVER, p);
 }
@@ -380,8 +388,9 @@ void wr_process_free(struct wr_process *p) {
 struct wr_loop *wr_process_loop(struct wr_process *p) { return p->loop; }
 
 const struct wr_addr *wr_process_listen_addr(const struct wr_process *p, size_t i) {
-  WR_CHECK(i < p->conf->listen_count);
-  return &p->listens[i];
+  const struct wr_plan *plan = p->rollout.current;
+  WR_CHECK(i < plan->listens);
+  return &plan->plans->places[plan->listen_numbers[i]].addr;
 }
 
 const struct wr_addr *wr_process_admin_addr(const struct wr_process *p) {

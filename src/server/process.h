@@ -22,7 +22,7 @@ struct wr_process_options {
   const char *file;        /* borrowed: name of conf.lua, for messages and relative names */
   struct wr_span source;   /* borrowed: its text; ptr NULL: the file is read */
   uint32_t workers;        /* 0: as the configuration says */
-  bool signals;            /* SIGTERM drains, SIGINT stops, SIGHUP reopens the log */
+  bool signals;            /* SIGTERM drains, SIGINT stops, SIGHUP reopens the log and reloads */
   bool inherit;            /* LISTEN_FDS sockets are taken over */
   bool quiet;              /* no line of what listens where */
   void (*seen)(void *ctx, const struct wr_record *record); /* on a worker's thread; may be NULL */
@@ -43,7 +43,7 @@ bool wr_process_ended(const struct wr_process *process);
 void wr_process_free(struct wr_process *process);
 
 struct wr_loop *wr_process_loop(struct wr_process *process);
-/* Address of a listener as bound. */
+/* Address of a listener of the newest configuration as bound; borrowed until the next reload. */
 const struct wr_addr *wr_process_listen_addr(const struct wr_process *process, size_t i);
 const struct wr_addr *wr_process_admin_addr(const struct wr_process *process);
 /* Main thread. Accepted streams finish, up to the configured deadline. */

@@ -8,23 +8,14 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "base/rand.h"
-#include "net/listen.h"
-#include "net/resolve.h"
 #include "obs/access.h"
 #include "obs/log.h"
 #include "obs/metric.h"
-#include "policy/engine.h"
-#include "policy/load.h"
+#include "server/gen.h"
+#include "server/rollout.h"
 
 #define WORKER_MAGIC 0x30c4e4u
 #define TICK_MS 250u
-
-struct port {
-  struct wr_worker *worker; /* borrowed: holds this */
-  struct wr_listen *listen; /* owned */
-  struct wr_tls_ctx *tls;   /* owned; NULL: plain */
-  uint32_t index;
-};
 
 struct wr_worker {
   uint32_t magic;
@@ -34,24 +25,21 @@ struct wr_worker {
   struct wr_slabs *slabs;       /* owned */
   struct wr_loop *loop;         /* owned */
   struct wr_resolver *resolver; /* owned */
-  struct wr_upstreams *upstreams; /* owned */
-  struct wr_engine *engine;     /* owned */
-  struct wr_conf *conf;         /* owned: this VM's own copy, so that what it holds lives as long */
   struct wr_relay *relay;       /* owned */
   struct wr_metrics *metrics;   /* owned */
   struct wr_logger *logger;     /* owned */
   struct wr_task log_task;
-  struct wr_relay_gen gen;
-  struct port *ports;           /* owned */
-  size_t port_count;
+  struct wr_list
+      gens; /* owned, of struct wr_gen: the newest last, before it those that requests hold */
+  struct wr_list gone;          /* of struct wr_gen: held by nobody any more */
+  struct wr_task gone_task;
+  struct wr_list ports;         /* owned, of struct wr_port */
+  bool closed;                  /* nothing is accepted any more */
   struct wr_mailbox mailbox;
   struct wr_timer tick;
   struct wr_letter drain_letter, stop_letter;
   bool drain_posted, stop_posted;
   struct wr_rand rand;
-  struct {
-    uint64_t handshakes, resumed, failures;
-  } seen; /* counted already */
 };
 
 static uint64_t core_mono(void *ctx) { return wr_loop_now_us(((struct wr_worker *)ctx)->loop); }
@@ -82,26 +70,59 @@ static void log_flush(struct wr_task *task) {
   wr_logger_flush(WR_CONTAINER(task, struct wr_worker, log_task)->logger);
 }
 
+static void tls_count(struct wr_worker *w, unsigned long handshakes, unsigned long resumed,
+                      uint64_t *seen_handshakes, uint64_t *seen_resumed) {
+  wr_metrics_add(w->metrics, WR_METRIC_TLS_HANDSHAKES, handshakes - *seen_handshakes);
+  wr_metrics_add(w->metrics, WR_METRIC_TLS_RESUMED, resumed - *seen_resumed);
+  *seen_handshakes = handshakes;
+  *seen_resumed = resumed;
+}
+
+static void port_count(struct wr_worker *w, struct wr_port *port) {
+  unsigned long handshakes = 0, resumed = 0;
+  if (!port->tls) return;
+  wr_tls_ctx_counts(port->tls, &handshakes, &resumed);
+  tls_count(w, handshakes, resumed, &port->seen_handshakes, &port->seen_resumed);
+}
+
 /* What others count for themselves, as additions to the metrics. */
-static void counts_take(struct wr_worker *w) {
-  unsigned long handshakes = 0, resumed = 0, h = 0, r = 0;
-  wr_upstreams_tls_counts(w->upstreams, &handshakes, &resumed);
-  for (size_t i = 0; i < w->port_count; i++) {
-    if (!w->ports[i].tls) continue;
-    wr_tls_ctx_counts(w->ports[i].tls, &h, &r);
-    handshakes += h;
-    resumed += r;
-  }
+static void gen_count(struct wr_worker *w, struct wr_gen *g) {
+  unsigned long handshakes = 0, resumed = 0;
+  wr_upstreams_tls_counts(g->upstreams, &handshakes, &resumed);
+  tls_count(w, handshakes, resumed, &g->seen_handshakes, &g->seen_resumed);
   uint64_t failures = 0;
   struct wr_hook_stats st;
-  for (size_t i = 0; w->engine && wr_engine_stats(w->engine, i, &st); i++)
+  for (size_t i = 0; g->engine && wr_engine_stats(g->engine, i, &st); i++)
     for (unsigned k = 0; k < WR_FAILS; k++) failures += st.fails[k];
-  wr_metrics_add(w->metrics, WR_METRIC_TLS_HANDSHAKES, handshakes - w->seen.handshakes);
-  wr_metrics_add(w->metrics, WR_METRIC_TLS_RESUMED, resumed - w->seen.resumed);
-  wr_metrics_add(w->metrics, WR_METRIC_HOOK_ERRORS, failures - w->seen.failures);
-  w->seen.handshakes = handshakes;
-  w->seen.resumed = resumed;
-  w->seen.failures = failures;
+  wr_metrics_add(w->metrics, WR_METRIC_HOOK_ERRORS, failures - g->seen_failures);
+  g->seen_failures = failures;
+}
+
+static void counts_take(struct wr_worker *w) {
+  for (struct wr_list *l = w->gens.next; l != &w->gens; l = l->next)
+    gen_count(w, WR_CONTAINER(l, struct wr_gen, link));
+  for (struct wr_list *l = w->ports.next; l != &w->ports; l = l->next)
+    port_count(w, WR_CONTAINER(l, struct wr_port, link));
+}
+
+/* A generation whose last request has ended goes when the turn's sessions are done. */
+static void gone_run(struct wr_task *task) {
+  struct wr_worker *w = WR_CONTAINER(task, struct wr_worker, gone_task);
+  struct wr_list *l;
+  while ((l = wr_list_pop_front(&w->gone)) != NULL) {
+    struct wr_gen *g = WR_CONTAINER(l, struct wr_gen, link);
+    gen_count(w, g);
+    wr_gen_close(g);
+    wr_rollout_retire(w->o.rollout, g);
+  }
+}
+
+static void gen_gone(void *ctx, struct wr_relay_gen *relay_gen) {
+  struct wr_worker *w = ctx;
+  struct wr_gen *g = WR_CONTAINER(relay_gen, struct wr_gen, relay);
+  wr_list_remove(&g->link);
+  wr_list_push_back(&w->gone, &g->link);
+  wr_loop_mark(w->loop, &w->gone_task);
 }
 
 static void tick_fire(struct wr_timer *timer) {
@@ -109,7 +130,10 @@ static void tick_fire(struct wr_timer *timer) {
   wr_slabs_tick(w->slabs);
   counts_take(w);
   wr_slabs_trim(w->slabs);
-  if (w->engine) (void)wr_engine_idle(w->engine);
+  for (struct wr_list *l = w->gens.next; l != &w->gens; l = l->next) {
+    struct wr_gen *g = WR_CONTAINER(l, struct wr_gen, link);
+    if (g->engine) (void)wr_engine_idle(g->engine);
+  }
   wr_logger_flush(w->logger);
   wr_timer_set(w->loop, &w->tick, TICK_MS);
 }
@@ -129,67 +153,78 @@ static void drained(void *ctx) {
 }
 
 static void accepted(void *ctx, struct wr_conn *take_conn) {
-  struct port *port = ctx;
-  wr_relay_accept(port->worker->relay, port->index, take_conn);
+  struct wr_port *port = ctx;
+  wr_relay_accept(port->worker->relay, port->number, take_conn);
+}
+
+static void port_close(struct wr_worker *w, struct wr_port *port) {
+  port_count(w, port);
+  if (port->listen) wr_listen_close(port->listen);
+  if (port->tls) wr_tls_ctx_free(port->tls); /* connections that use it keep its memory */
+  wr_list_remove(&port->link);
+  wr_heap_free(WR_HEAP_SERVER, port);
 }
 
 static void ports_close(struct wr_worker *w) {
-  for (size_t i = 0; i < w->port_count; i++) {
-    if (w->ports[i].listen) wr_listen_close(w->ports[i].listen);
-    w->ports[i].listen = NULL;
-  }
+  w->closed = true;
+  while (!wr_list_empty(&w->ports))
+    port_close(w, WR_CONTAINER(w->ports.next, struct wr_port, link));
 }
 
-static enum wr_err port_open(struct wr_worker *w, uint32_t i, char *why, size_t why_bytes) {
-  const struct wr_conf_listen *c = &w->o.conf->listens[i];
-  struct port *port = &w->ports[i];
-  port->worker = w;
-  port->index = i;
-  char detail[256] = "";
-  enum wr_err err = WR_OK;
-  if (c->tls) {
-    struct wr_tls_options t = { .server = true, .cert_file = c->tls->cert, .key_file = c->tls->key,
-                                .ca_file = c->tls->ca, .verify = c->tls->verify };
-    err = wr_tls_ctx_new(&t, &port->tls, detail, sizeof detail);
+static struct wr_port *port_find(struct wr_worker *w, uint32_t number) {
+  for (struct wr_list *l = w->ports.next; l != &w->ports; l = l->next) {
+    struct wr_port *port = WR_CONTAINER(l, struct wr_port, link);
+    if (port->number == number) return port;
   }
-  int fd = w->o.inherited ? w->o.inherited[i] : -1;
-  if (err == WR_OK && fd >= 0)
-    err = wr_listen_inherit(w->loop, fd, port->tls, accepted, port, &port->listen, detail,
-                            sizeof detail);
-  else if (err == WR_OK)
-    err = wr_listen_open(w->loop, &w->o.listens[i], port->tls, accepted, port, &port->listen,
-                         detail, sizeof detail);
-  if (err != WR_OK) snprintf(why, why_bytes, "listen %s: %s", c->address, detail);
+  return NULL;
+}
+
+/* The door is the port from now on: the socket was bound when the generation was prepared. */
+static enum wr_err port_open(struct wr_worker *w, struct wr_door *door, char *why,
+                             size_t why_bytes) {
+  struct wr_port *port = door->port;
+  port->tls = door->tls;
+  int fd = door->fd;
+  door->port = NULL;
+  door->tls = NULL;
+  door->fd = -1;
+  wr_list_push_back(&w->ports, &port->link);
+  enum wr_err err = wr_listen_take(w->loop, fd, door->owns_path, port->tls, accepted, port,
+                                   &port->listen, why, why_bytes);
+  if (err == WR_OK) return WR_OK;
+  port_close(w, port);
   return err;
 }
 
-/* The worker's own VM runs conf.lua again: functions can't cross between Lua states. */
-static enum wr_err engine_make(struct wr_worker *w, char *why, size_t why_bytes) {
-  bool hooks = false;
-  for (size_t i = 0; i < w->o.conf->route_count; i++) hooks |= w->o.conf->routes[i].hooks != 0;
-  if (!hooks) return WR_OK;
-  struct wr_vm_limits limits = { .memory_bytes = w->o.conf->lua.memory_bytes,
-                                 .instructions = w->o.conf->lua.instructions,
-                                 .ledger = w->o.ledger };
-  struct wr_vm *vm = NULL;
-  enum wr_err err = wr_vm_new(&limits, &vm);
-  if (err != WR_OK) return err;
-  struct wr_script_core core = { .ctx = w, .mono_us = core_mono, .wall_us = core_wall,
-                                 .random_u64 = core_random, .log = core_log };
-  wr_vm_set_core(vm, &core);
-  struct wr_diag diag;
-  wr_diag_init(&diag);
-  err = wr_conf_load(vm, w->o.file, w->o.source, &w->conf, &diag);
-  if (err != WR_OK && diag.count) snprintf(why, why_bytes, "%s", diag.entries[0].text);
-  wr_diag_fini(&diag);
-  if (err != WR_OK) {
-    wr_vm_free(vm);
-    return err;
+/* New addresses are opened, those that are no more are closed, the others get the new certificates.
+ */
+static enum wr_err ports_apply(struct wr_worker *w, struct wr_gen *g, char *why, size_t why_bytes) {
+  enum wr_err err = WR_OK;
+  if (w->closed) return WR_OK;
+  for (struct wr_list *l = w->ports.next, *next; l != &w->ports; l = next) {
+    struct wr_port *port = WR_CONTAINER(l, struct wr_port, link);
+    next = l->next;
+    if (!wr_plan_has_listen(g->plan, port->number)) port_close(w, port);
   }
-  return wr_engine_new(vm, w->conf, w->slabs, &w->engine);
+  for (size_t i = 0; i < g->plan->conf->listen_count; i++) {
+    struct wr_door *door = &g->doors[i];
+    struct wr_port *port = port_find(w, g->plan->listen_numbers[i]);
+    if (!port && door->port) {
+      enum wr_err e = port_open(w, door, why, why_bytes);
+      if (err == WR_OK) err = e;
+    } else if (port) {
+      port_count(w, port);
+      if (port->tls) wr_tls_ctx_free(port->tls);
+      port->tls = door->tls;
+      door->tls = NULL;
+      port->seen_handshakes = port->seen_resumed = 0;
+      wr_listen_set_tls(port->listen, port->tls);
+    }
+  }
+  return err;
 }
 
-static enum wr_err parts_make(struct wr_worker *w, char *why, size_t why_bytes) {
+static enum wr_err parts_make(struct wr_worker *w) {
   enum wr_err err = wr_slabs_new(w->o.depot, w->o.ledger, &w->slabs);
   if (err == WR_OK) err = wr_loop_new(w->slabs, &w->loop);
   if (err != WR_OK) return err;
@@ -197,33 +232,67 @@ static enum wr_err parts_make(struct wr_worker *w, char *why, size_t why_bytes) 
   wr_mailbox_init(&w->mailbox, w->loop);
   wr_timer_init(&w->tick, tick_fire);
   wr_task_init(&w->log_task, log_flush);
+  wr_task_init(&w->gone_task, gone_run);
   err = wr_metrics_new(&w->metrics);
   if (err == WR_OK) err = wr_logger_new(w->o.log, (int)w->o.index, &w->logger);
   if (err == WR_OK) err = wr_resolver_new(w->loop, &w->resolver);
-  if (err == WR_OK) err = engine_make(w, why, why_bytes);
-  const struct wr_conf *conf = w->conf ? w->conf : w->o.conf;
-  if (err == WR_OK)
-    err = wr_upstreams_new(w->loop, w->resolver, conf, w->o.mocks, &w->upstreams, why, why_bytes);
-  if (err != WR_OK) return err;
-  w->gen = (struct wr_relay_gen){ .conf = conf,
-                                  .hooks = w->engine ? wr_engine_hooks(w->engine) : NULL,
-                                  .upstreams = w->upstreams };
+  if (err == WR_OK) wr_timer_set(w->loop, &w->tick, TICK_MS);
+  return err;
+}
+
+enum wr_err wr_worker_prepare(struct wr_worker *w, struct wr_plan *plan,
+                              const struct wr_plan *before, struct wr_gen **out, char *why,
+                              size_t why_bytes) {
+  WR_MAGIC_CHECK(w, WORKER_MAGIC);
+  struct wr_script_core core = { .ctx = w, .mono_us = core_mono, .wall_us = core_wall,
+                                 .random_u64 = core_random, .log = core_log };
+  struct wr_gen_options o = { .worker = w,
+                              .loop = w->loop,
+                              .resolver = w->resolver,
+                              .slabs = w->slabs,
+                              .ledger = w->o.ledger,
+                              .core = &core,
+                              .file = w->o.file,
+                              .plan = plan,
+                              .before = before };
+  return wr_gen_new(&o, out, why, why_bytes);
+}
+
+static void gen_adopt(struct wr_worker *w, struct wr_gen *g) {
+  g->relay.gone = gen_gone;
+  g->relay.gone_ctx = w;
+  wr_list_push_back(&w->gens, &g->link);
+}
+
+enum wr_err wr_worker_begin(struct wr_worker *w, struct wr_gen *g, char *why, size_t why_bytes) {
+  WR_CHECK(!w->relay && !w->running);
   struct wr_relay_options ro = { .loop = w->loop,
                                  .shared = w->o.shared,
-                                 .gen = &w->gen,
+                                 .gen = &g->relay,
                                  .record = record,
                                  .record_ctx = w,
                                  .drained = drained };
-  err = wr_relay_new(&ro, &w->relay);
-  if (err != WR_OK) return err;
-  w->ports = wr_heap_zalloc(WR_HEAP_SERVER, w->o.conf->listen_count * sizeof *w->ports + 1);
-  if (!w->ports) return WR_E_NOMEM;
-  for (uint32_t i = 0; err == WR_OK && i < w->o.conf->listen_count; i++) {
-    w->port_count = i + 1;
-    err = port_open(w, i, why, why_bytes);
+  enum wr_err err = wr_relay_new(&ro, &w->relay);
+  if (err != WR_OK) {
+    wr_gen_close(g);
+    wr_rollout_retire(w->o.rollout, g);
+    return err;
   }
-  if (err == WR_OK) wr_timer_set(w->loop, &w->tick, TICK_MS);
-  return err;
+  gen_adopt(w, g);
+  return ports_apply(w, g, why, why_bytes);
+}
+
+void wr_worker_take(struct wr_worker *w, struct wr_gen *g) {
+  WR_MAGIC_CHECK(w, WORKER_MAGIC);
+  WR_CHECK(w->relay && !wr_list_empty(&w->gens));
+  struct wr_gen *old = WR_CONTAINER(w->gens.prev, struct wr_gen, link);
+  gen_adopt(w, g);
+  char why[256] = "";
+  if (ports_apply(w, g, why, sizeof why) != WR_OK) /* rare: all that can be tried before was */
+    WR_LOG(w->logger, ERROR, "listen_failed", WR_LOG_STR("why", why));
+  wr_upstreams_retire(old->upstreams);
+  wr_relay_set_gen(w->relay, &g->relay);
+  wr_loop_mark(w->loop, &w->log_task);
 }
 
 enum wr_err wr_worker_new(const struct wr_worker_options *options, struct wr_worker **out,
@@ -232,8 +301,11 @@ enum wr_err wr_worker_new(const struct wr_worker_options *options, struct wr_wor
   if (!w) return WR_E_NOMEM;
   w->magic = WORKER_MAGIC;
   w->o = *options;
+  wr_list_init(&w->gens);
+  wr_list_init(&w->gone);
+  wr_list_init(&w->ports);
   enum wr_err err = wr_rand_init_system(&w->rand);
-  if (err == WR_OK) err = parts_make(w, why, why_bytes);
+  if (err == WR_OK) err = parts_make(w);
   if (err != WR_OK) {
     if (why[0] == '\0') snprintf(why, why_bytes, "%s", wr_err_text(err));
     wr_worker_free(w);
@@ -257,10 +329,9 @@ size_t wr_worker_free(struct wr_worker *w) {
     ports_close(w);
     wr_relay_free(w->relay);
     w->relay = NULL;
-    wr_upstreams_free(w->upstreams);
-    wr_engine_free(w->engine);
-    for (size_t i = 0; i < w->port_count; i++)
-      if (w->ports[i].tls) wr_tls_ctx_free(w->ports[i].tls);
+    gone_run(&w->gone_task);
+    wr_loop_unmark(&w->gone_task);
+    WR_CHECK(wr_list_empty(&w->gens));
     wr_resolver_free(w->resolver);
     wr_timer_clear(&w->tick);
     wr_loop_unmark(&w->log_task);
@@ -270,10 +341,8 @@ size_t wr_worker_free(struct wr_worker *w) {
   }
   if (w->slabs && wr_slabs_live_blocks(w->slabs)) wr_slabs_report(w->slabs, report_line, NULL);
   if (w->slabs) left += wr_slabs_free(w->slabs);
-  if (w->conf) wr_conf_free(w->conf);
   wr_metrics_free(w->metrics);
   if (w->logger) wr_logger_free(w->logger);
-  wr_heap_free(WR_HEAP_SERVER, w->ports);
   w->magic = 0;
   wr_heap_free(WR_HEAP_SERVER, w);
   return left;
@@ -339,4 +408,4 @@ struct wr_metrics *wr_worker_metrics(const struct wr_worker *w) { return w->metr
 const struct wr_logger *wr_worker_logger(const struct wr_worker *w) { return w->logger; }
 uint32_t wr_worker_index(const struct wr_worker *w) { return w->o.index; }
 struct wr_relay *wr_worker_relay(struct wr_worker *w) { return w->relay; }
-const struct wr_engine *wr_worker_engine(const struct wr_worker *w) { return w->engine; }
+struct wr_rollout *wr_worker_rollout(const struct wr_worker *w) { return w->o.rollout; }

@@ -170,3 +170,9 @@ void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *hand
 void wr_upstreams_clear_shelves(struct wr_upstreams *set) {
   for (size_t i = 0; i < set->peer_count; i++) wr_shelf_clear(&set->peers[i].shelf);
 }
+
+void wr_upstreams_retire(struct wr_upstreams *set) {
+  WR_MAGIC_CHECK(set, SET_MAGIC);
+  for (size_t i = 0; i < set->peer_count; i++) set->peers[i].shelf.max = 0;
+  wr_upstreams_clear_shelves(set);
+}

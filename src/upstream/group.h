@@ -37,5 +37,7 @@ void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *hand
                              unsigned long *resumed);
 /* Closes the idle connections of all peers. */
 void wr_upstreams_clear_shelves(struct wr_upstreams *set);
+/* The same, and none is kept any more: only requests that run still use the set. */
+void wr_upstreams_retire(struct wr_upstreams *set);
 
 #endif

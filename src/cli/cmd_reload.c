@@ -1,0 +1,160 @@
+#include "cli/cmd_reload.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/heap.h"
+#include "conf/conf.h"
+#include "net/addr.h"
+#include "policy/load.h"
+#include "wire/json_doc.h"
+
+#define ANSWER_BYTES (1u << 20)
+/* The listener answers within ten seconds, whatever happens. */
+#define WAIT_S 15
+
+static const char usage[] =
+    "usage: weir reload [-c conf.lua | --admin ADDR]\n"
+    "\n"
+    "Asks a running weir to read its configuration again, and prints what came of it. Requests "
+    "that\n"
+    "run keep the configuration that they began with. Exit code 1: nothing has changed, and why.\n"
+    "\n"
+    "  -c, --conf FILE  the configuration that names the admin listener (default: conf.lua)\n"
+    "      --admin ADDR the admin listener itself: 127.0.0.1:9901, [::1]:9901, "
+    "unix:/run/weir.sock\n";
+
+static void print_line(void *ctx, struct wr_span line) {
+  fprintf(ctx, "%.*s\n", (int)line.len, line.ptr);
+}
+
+/* The address that the configuration names. A file with errors is told of here: the relay would
+ * say the same. */
+static bool find_admin(const char *file, struct wr_addr *out) {
+  struct wr_diag diag;
+  struct wr_conf *conf = NULL;
+  wr_diag_init(&diag);
+  enum wr_err err = wr_conf_load_file(file, &conf, &diag);
+  if (err != WR_OK) {
+    wr_diag_print(&diag, print_line, stderr);
+    fprintf(stderr, "weir reload: nothing has changed: %s\n", wr_err_text(err));
+  } else if (!conf->server.admin) {
+    fprintf(stderr, "weir reload: %s names no admin listener; send SIGHUP instead\n", file);
+    err = WR_E_CONFIG;
+  } else {
+    err = wr_addr_parse(wr_span_str(conf->server.admin), out);
+  }
+  if (conf) wr_conf_free(conf);
+  wr_diag_fini(&diag);
+  return err == WR_OK;
+}
+
+static int dial(const struct wr_addr *addr) {
+  const struct sockaddr *to = (const struct sockaddr *)(const void *)addr->raw;
+  struct timeval wait = { .tv_sec = WAIT_S };
+  int fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+  (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
+  if (connect(fd, to, addr->len) == 0) return fd;
+  int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
+
+/* The whole answer: the listener closes behind it. */
+static bool exchange(int fd, struct wr_buf *out) {
+  static const char ask[] = "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
+                            "Connection: close\r\n\r\n";
+  for (size_t at = 0; at < sizeof ask - 1;) {
+    ssize_t n = send(fd, ask + at, sizeof ask - 1 - at, MSG_NOSIGNAL);
+    if (n < 0 && errno != EINTR) return false;
+    if (n > 0) at += (size_t)n;
+  }
+  for (;;) {
+    char bytes[4096];
+    ssize_t n = recv(fd, bytes, sizeof bytes, 0);
+    if (n == 0) return true;
+    if (n < 0 && errno != EINTR) return false;
+    if (n > 0) wr_buf_put(out, wr_span_make(bytes, (size_t)n));
+  }
+}
+
+/* The message of the answer, or all of it. */
+static int tell(struct wr_span answer) {
+  const char *end = memmem(answer.ptr, answer.len, "\r\n\r\n", 4);
+  bool ok = answer.len > 12 && memcmp(answer.ptr, "HTTP/1.1 200", 12) == 0;
+  if (!end || answer.len < 12) {
+    fprintf(stderr, "weir reload: the admin listener gave no answer\n");
+    return 1;
+  }
+  size_t head = (size_t)(end - answer.ptr) + 4;
+  struct wr_span body = wr_span_sub(answer, head, answer.len - head);
+  struct wr_json_doc *doc = NULL;
+  struct wr_span text = body;
+  if (wr_json_doc_parse(body, 0, &doc) == WR_OK) {
+    const struct wr_json_item *root = wr_json_doc_root(doc);
+    struct wr_span said = wr_json_item_str(wr_json_item_at(root, ok ? "message" : "error.message"));
+    if (said.ptr) text = said;
+  }
+  while (text.len > 0 && text.ptr[text.len - 1] == '\n') text.len--;
+  fprintf(ok ? stdout : stderr, "%.*s\n", (int)text.len, text.ptr);
+  if (!ok) fprintf(stderr, "weir reload: nothing has changed\n");
+  wr_json_doc_free(doc);
+  return ok ? 0 : 1;
+}
+
+static int reload(const struct wr_addr *addr) {
+  char name[128];
+  int fd = dial(addr);
+  if (fd < 0) {
+    fprintf(stderr, "weir reload: %s: %s\n", wr_addr_format(addr, name, sizeof name),
+            strerror(errno));
+    return 1;
+  }
+  struct wr_buf answer;
+  char *room = wr_heap_alloc(WR_HEAP_SERVER, ANSWER_BYTES);
+  wr_buf_init(&answer, room, room ? ANSWER_BYTES : 0);
+  int code = 1;
+  if (exchange(fd, &answer))
+    code = tell(wr_buf_span(&answer));
+  else
+    fprintf(stderr, "weir reload: %s: %s\n", wr_addr_format(addr, name, sizeof name),
+            strerror(errno));
+  close(fd);
+  wr_heap_free(WR_HEAP_SERVER, room);
+  return code;
+}
+
+int wr_cmd_reload(int argc, char **argv) {
+  const char *file = "conf.lua", *admin = NULL;
+  for (int i = 1; i < argc; i++) {
+    if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help")) {
+      fputs(usage, stdout);
+      return 0;
+    }
+    bool conf = !strcmp(argv[i], "-c") || !strcmp(argv[i], "--conf");
+    if (i + 1 < argc && conf) {
+      file = argv[++i];
+    } else if (i + 1 < argc && !strcmp(argv[i], "--admin")) {
+      admin = argv[++i];
+    } else {
+      fprintf(stderr, "weir reload: '%s' is not understood here; see weir reload --help\n",
+              argv[i]);
+      return 2;
+    }
+  }
+  struct wr_addr addr;
+  if (admin && wr_addr_parse(wr_span_str(admin), &addr) != WR_OK) {
+    fprintf(stderr, "weir reload: '%s' is not an address\n", admin);
+    return 2;
+  }
+  if (!admin && !find_admin(file, &addr)) return 1;
+  return reload(&addr);
+}
