@@ -121,7 +121,6 @@ static void print_heap(struct wr_prom *out) {
 }
 
 static void print_generations(const struct wr_server_gauges *gauges, struct wr_prom *out) {
-  if (!gauges->generation) return;
   wr_prom_scalar(out, WR_METRIC_CONFIG_GENERATION, gauges->generation);
   wr_prom_scalar(out, WR_METRIC_GENERATIONS_LIVE, gauges->generations_live);
   wr_prom_family(out, WR_METRIC_RELOADS);

@@ -26,7 +26,7 @@ struct wr_server_shard {
 struct wr_server_gauges {
   const struct wr_ledger *ledger; /* borrowed: the process's; may be NULL */
   uint64_t started_unix_s;
-  uint64_t generation; /* 0: unknown, nothing is printed of these three */
+  uint64_t generation; /* number of the newest */
   uint32_t generations_live;
   uint64_t reloads[WR_RELOAD_RESULTS]; /* by enum wr_reload_result */
   bool draining;

@@ -148,7 +148,7 @@ static void op_metrics(void *ctx, struct wr_prom *out) {
   struct wr_server_gauges gauges = { .ledger = panel->o.ledger,
                                      .started_unix_s = panel->started_unix_s,
                                      .draining = atomic_load(&panel->o.shared->draining) };
-  if (panel->o.rollout) {
+  if (panel->o.rollout && panel->o.rollout->current) {
     gauges.generation = panel->o.rollout->current->number;
     gauges.generations_live = panel->o.rollout->plans.live;
   }

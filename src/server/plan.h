@@ -18,7 +18,7 @@
 struct wr_mocks;
 
 #define WR_PLANS_LIVE_MAX 4u
-#define WR_PLAN_LISTENS_MAX 256u
+#define WR_PLAN_LISTENS_MAX 128u
 
 /* Where a listener's sockets are; for each number, once its plan was opened. */
 struct wr_place {

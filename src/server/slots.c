@@ -6,7 +6,7 @@
 #include "base/hash.h"
 #include "base/heap.h"
 
-/* Chains count from 1: zeroed memory is an empty table, and stays untouched until it is used. */
+/* Chains count from 1: zeroed heads are an empty table. Slots stay untouched until they are used. */
 #define NONE 0u
 
 struct slot {
@@ -35,7 +35,7 @@ enum wr_err wr_slots_new(uint32_t capacity, struct wr_slots **out) {
   struct wr_slots *s = wr_heap_zalloc(WR_HEAP_SERVER, sizeof *s);
   if (!s) return WR_E_NOMEM;
   s->capacity = capacity;
-  s->slots = wr_heap_zalloc(WR_HEAP_SERVER, capacity * sizeof *s->slots);
+  s->slots = wr_heap_alloc(WR_HEAP_SERVER, capacity * sizeof *s->slots);
   s->heads = wr_heap_zalloc(WR_HEAP_SERVER, capacity * sizeof *s->heads);
   if (!s->slots || !s->heads) {
     wr_slots_free(s);
@@ -47,7 +47,7 @@ enum wr_err wr_slots_new(uint32_t capacity, struct wr_slots **out) {
 
 void wr_slots_free(struct wr_slots *s) {
   if (!s) return;
-  for (uint32_t i = 0; s->slots && i < s->capacity; i++)
+  for (uint32_t i = 0; s->slots && i < s->begun; i++)
     wr_heap_free(WR_HEAP_SERVER, s->slots[i].name);
   wr_heap_free(WR_HEAP_SERVER, s->slots);
   wr_heap_free(WR_HEAP_SERVER, s->heads);
@@ -71,7 +71,7 @@ enum wr_err wr_slots_take(struct wr_slots *s, const char *name, uint32_t *number
     s->free_head = s->slots[i - 1].next;
   else
     i = ++s->begun;
-  WR_CHECK(i <= s->capacity && !s->slots[i - 1].name);
+  WR_CHECK(i <= s->capacity);
   s->slots[i - 1] = (struct slot){ .name = copy, .refs = 1, .next = s->heads[b] };
   s->heads[b] = i;
   s->used++;
@@ -81,6 +81,7 @@ enum wr_err wr_slots_take(struct wr_slots *s, const char *name, uint32_t *number
 
 void wr_slots_give(struct wr_slots *s, const char *name, uint32_t number) {
   WR_CHECK(number < s->capacity);
+  if (number >= s->begun) return;
   struct slot *slot = &s->slots[number];
   if (!slot->name || strcmp(slot->name, name) != 0) return; /* it was a shared one */
   WR_CHECK(slot->refs > 0);

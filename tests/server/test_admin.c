@@ -43,7 +43,7 @@ static void ask_streams(void *ctx, struct wr_admin *admin, uint64_t token) {
 
 static void streams_at_once(void *ctx, struct wr_admin *admin, uint64_t token) {
   (void)ctx;
-  wr_admin_streams_done(admin, token, WR_SPAN("[1]\n"));
+  wr_admin_done(admin, token, 200, WR_SPAN("[1]\n"));
 }
 
 static enum wr_err drain(void *ctx, struct wr_buf *why) {
@@ -225,10 +225,10 @@ static void streams(void **state) {
   say(fd, "GET /streams HTTP/1.1\r\n" REST);
   TURN_UNTIL(&b.w, b.asked == 2);
   close(other); /* its token is answered all the same */
-  wr_admin_streams_done(b.admin, first, WR_SPAN("[\"first\"]\n"));
-  wr_admin_streams_done(b.admin, 12345, WR_SPAN("[]\n"));
-  wr_admin_streams_done(b.admin, b.token, WR_SPAN("[{\"id\":1}]\n"));
-  wr_admin_streams_done(b.admin, b.token, WR_SPAN("[]\n"));
+  wr_admin_done(b.admin, first, 200, WR_SPAN("[\"first\"]\n"));
+  wr_admin_done(b.admin, 12345, 200, WR_SPAN("[]\n"));
+  wr_admin_done(b.admin, b.token, 200, WR_SPAN("[{\"id\":1}]\n"));
+  wr_admin_done(b.admin, b.token, 200, WR_SPAN("[]\n"));
   listen_to(&b, fd, false);
   expect(200, "\r\n\r\n[{\"id\":1}]\n");
   ask(&b, fd, "GET /healthz HTTP/1.1\r\n" REST);
@@ -362,7 +362,7 @@ static void deadlines(void **state) {
   hurry(&b);
   listen_to(&b, fd, false);
   expect(504, "timeout");
-  wr_admin_streams_done(b.admin, b.token, WR_SPAN("[]"));
+  wr_admin_done(b.admin, b.token, 200, WR_SPAN("[]"));
   b.metric_lines = 400000;
   say(fd, "GET /metrics HTTP/1.1\r\n" REST);
   for (int i = 0; i < 20; i++) wr_loop_turn(b.w.loop, 1);
