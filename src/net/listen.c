@@ -224,9 +224,9 @@ enum wr_err wr_listen_inherit(struct wr_loop *loop, int fd, struct wr_tls_ctx *t
   return err;
 }
 
-enum wr_err wr_listen_take(struct wr_loop *loop, int take_fd, bool owns_path, struct wr_tls_ctx *tls,
-                           wr_listen_fn fn, void *ctx, struct wr_listen **out, char *why,
-                           size_t why_bytes) {
+enum wr_err wr_listen_take(struct wr_loop *loop, int take_fd, bool owns_path,
+                           struct wr_tls_ctx *tls, wr_listen_fn fn, void *ctx,
+                           struct wr_listen **out, char *why, size_t why_bytes) {
   WR_CHECK(take_fd >= 0);
   struct wr_addr addr = { 0 };
   *out = NULL;

@@ -22,8 +22,8 @@ WR_MUST_USE enum wr_err wr_listen_open(struct wr_loop *loop, const struct wr_add
 WR_MUST_USE enum wr_err wr_listen_inherit(struct wr_loop *loop, int fd, struct wr_tls_ctx *tls,
                                           wr_listen_fn fn, void *ctx, struct wr_listen **out,
                                           char *why, size_t why_bytes);
-/* The same with a socket that wr_listen_bind made: take_fd is ours, also on an error. owns_path: the
- * file of a Unix socket is removed when this listener closes. */
+/* The same with a socket that wr_listen_bind made: take_fd is ours, also on an error. owns_path:
+ * the file of a Unix socket is removed when this listener closes. */
 WR_MUST_USE enum wr_err wr_listen_take(struct wr_loop *loop, int take_fd, bool owns_path,
                                        struct wr_tls_ctx *tls, wr_listen_fn fn, void *ctx,
                                        struct wr_listen **out, char *why, size_t why_bytes);

@@ -6,7 +6,7 @@
 #include "base/hash.h"
 #include "base/heap.h"
 
-/* Chains count from 1: zeroed heads are an empty table. Slots stay untouched until they are used. */
+/* Chains count from 1: zeroed heads are an empty table. Slots stay untouched until used. */
 #define NONE 0u
 
 struct slot {

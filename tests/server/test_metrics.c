@@ -45,8 +45,12 @@ static void whole_page(void **state) {
     loop[i].turns = 40 + i;
     loop[i].copy_bytes[WR_COPY_TLS] = 5;
   }
-  struct wr_server_gauges gauges = { .ledger = ledger, .started_unix_s = 99, .draining = true,
-                                     .generation = 7, .generations_live = 2, .reloads = { 6, 1, 3 } };
+  struct wr_server_gauges gauges = { .ledger = ledger,
+                                     .started_unix_s = 99,
+                                     .draining = true,
+                                     .generation = 7,
+                                     .generations_live = 2,
+                                     .reloads = { 6, 1, 3 } };
   wr_prom_init(&out, to_page, NULL);
   wr_server_metrics_print(shards, 2, &gauges, &out);
   wr_prom_flush(&out);
@@ -60,7 +64,8 @@ static void whole_page(void **state) {
     "\nweir_copied_bytes_total{why=\"tls\"} 10\n", "\nweir_pool_bytes{class=\"tls\"} 777\n",
     "\nweir_config_generation 7\n", "\nweir_generations_live 2\n",
     "\nweir_reloads_total{result=\"ok\"} 6\n", "\nweir_reloads_total{result=\"refused\"} 1\n",
-    "\nweir_reloads_total{result=\"error\"} 3\n", "\nweir_workers 2\n", "\nweir_draining 1\n", "\nweir_start_time_seconds 99\n",
+    "\nweir_reloads_total{result=\"error\"} 3\n",
+    "\nweir_workers 2\n", "\nweir_draining 1\n", "\nweir_start_time_seconds 99\n",
     "\nweir_log_dropped_lines_total 0\n", "\nweir_heap_live_allocations{tag=\"",
   };
   for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
