@@ -162,6 +162,42 @@ describe("a reload", function()
     s:stop()
   end))
 
+  it("takes new certificates for handshakes to come; connections live on", io_.test(function()
+    local dir = files.temp_dir()
+    local function certificate(name)
+      os.execute(([[openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=%s ]] ..
+        [[-keyout %s/key.pem -out %s/cert.pem >/dev/null 2>&1]]):format(name, dir, dir))
+    end
+    local function connect(s)
+      local c = assert(io_.connect("127.0.0.1", s.port, { tls = { protocol = "any", verify = "none" } }))
+      local peer = c.raw:getpeercertificate()
+      for _, part in ipairs(peer:subject()) do
+        if part.name == "commonName" then return c, part.value end
+      end
+    end
+    certificate "first"
+    local s = weir.run { listen = ('tls = { cert = "%s/cert.pem", key = "%s/key.pem" }'):format(dir, dir),
+                         conf = policy "t3" }
+    local old, name = connect(s)
+    assert.equal("first", name)
+    assert.equal("t3", (ask_on(old, s.port)))
+    certificate "second"
+    assert.equal(200, (reload(s)))
+    local new
+    new, name = connect(s)
+    assert.equal("second", name)
+    assert.equal("t3", (ask_on(new, s.port)))
+    assert.equal("t3", (ask_on(old, s.port)))
+    files.write(dir .. "/cert.pem", "no certificate")
+    local status, answer = reload(s)
+    assert.equal(422, status)
+    assert(answer.error.message:find("cert.pem", 1, true), answer.error.message)
+    assert.equal("t3", (ask_on(connect(s), s.port)))
+    io_.eventually("the handshakes to be counted", function() return s:metrics().weir_tls_handshakes_total == 3 end)
+    s:stop()
+    os.execute("rm -rf " .. dir)
+  end))
+
   it("is refused while four configurations are in use", io_.test(function()
     local s = weir.run { conf = policy("t3", 2) }
     local held = {}
