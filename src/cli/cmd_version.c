@@ -20,7 +20,8 @@ int wr_cmd_version(int argc, char **argv) {
     return 0;
   }
   if (argc > 1) {
-    fprintf(stderr, "weir version: '%s' is not understood here; see weir version --help\n", argv[1]);
+    fprintf(stderr, "weir version: '%s' is not understood here; see weir version --help\n",
+            argv[1]);
     return 2;
   }
   printf("weir %s\n", WR_VERSION);
