@@ -20,7 +20,7 @@ int wr_cmd_version(int argc, char **argv) {
     return 0;
   }
   if (argc > 1) {
-    fprintf(stderr, "weir version: '%s' is not understood here; see weir version --help\n",
+    fprintf(stderr, "weir version: '%s' is not understood here; see --help\n",
             argv[1]);
     return 2;
   }
