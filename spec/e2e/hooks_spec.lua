@@ -118,6 +118,15 @@ describe("a hook", function()
     end))
   end
 
+  it("that keeps failing in one route doesn't silence those of another", io_.test(function()
+    local s = weir.run { workers = 1, conf = UP .. [[
+      weir.route "bad" { match = { path = "/bad" }, to = "up", on_request = function() error "no" end }
+      weir.route "good" { match = { path = "/good" }, to = "up", on_request = function() return "reject", 451, "no" end }]] }
+    for _ = 1, 10 do assert(http.fetch { port = s.port, path = "/bad" }) end
+    assert.equal(451, assert(http.fetch { port = s.port, path = "/good" }).status)
+    s:stop()
+  end))
+
   it("that fails, loops or eats memory costs its decision, not the stream", io_.test(function()
     local s = weir.run { conf = UP .. 'weir.lua { memory = "1MiB", instructions = 20000 }\n' .. routes [[
       on_request = function(req, s) while true do end end,

@@ -22,17 +22,20 @@ static bool grow(void **array, size_t count, size_t *cap, size_t size) {
   return true;
 }
 
+#define IN_PLACE "conf.lua"
+
 /* The index of the plugin of that name, added if it is new; UINT32_MAX: no memory. */
-static uint32_t plugin_of(struct wr_engine *e, const char *name) {
+static uint32_t plugin_of(struct wr_engine *e, const char *name, uint32_t route) {
+  if (strcmp(name, IN_PLACE) != 0) route = UINT32_MAX;
   for (size_t i = 0; i < e->plugin_count; i++) {
-    if (strcmp(e->plugins[i].name, name) == 0) return (uint32_t)i;
+    if (e->plugins[i].route == route && strcmp(e->plugins[i].name, name) == 0) return (uint32_t)i;
   }
   void *array = e->plugins;
   if (!grow(&array, e->plugin_count, &e->plugin_cap, sizeof *e->plugins)) return UINT32_MAX;
   e->plugins = array;
   char *copy = wr_heap_strndup(WR_HEAP_LUA, name, strlen(name));
   if (!copy) return UINT32_MAX;
-  e->plugins[e->plugin_count] = (struct wr_plugin){ .name = copy };
+  e->plugins[e->plugin_count] = (struct wr_plugin){ .route = route, .name = copy };
   return (uint32_t)e->plugin_count++;
 }
 
@@ -50,7 +53,7 @@ static void load_hook(lua_State *L, struct wr_engine *e, uint32_t route, uint8_t
   luaL_checktype(L, -1, LUA_TTABLE);
   entry_field(L, "plugin", 2);
   const char *name = lua_tostring(L, -1);
-  hook.plugin = plugin_of(e, name ? name : "conf.lua");
+  hook.plugin = plugin_of(e, name ? name : IN_PLACE, route);
   lua_pop(L, 1);
   void *array = e->hooks;
   if (hook.plugin == UINT32_MAX || !grow(&array, e->hook_count, &e->hook_cap, sizeof *e->hooks)) {

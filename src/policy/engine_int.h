@@ -11,8 +11,10 @@
 
 enum wr_hook_id { WR_HOOK_ID_REQUEST, WR_HOOK_ID_EVENT, WR_HOOK_ID_END, WR_HOOK_IDS };
 
-/* One plugin of a worker, whatever routes use it. */
+/* One plugin of a worker, whatever routes use it; or the functions that stand in one route, since
+ * those of another must not pay for their failures. */
 struct wr_plugin {
+  uint32_t route; /* UINT32_MAX: a plugin proper */
   char *name;                          /* owned */
   uint64_t error_us[WR_PLUGIN_ERRORS]; /* a ring */
   unsigned next;
