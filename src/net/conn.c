@@ -481,13 +481,3 @@ const struct wr_addr *wr_conn_peer(const struct wr_conn *conn) {
   out->len = (uint16_t)len;
   return out;
 }
-
-static size_t queue_bytes(const struct wr_viewq *q) {
-  return q->bytes + (q->more ? q->more->cap : 0);
-}
-
-size_t wr_conn_memory_bytes(const struct wr_conn *conn) {
-  return sizeof *conn + (conn->tls ? wr_tls_memory_bytes(conn->tls) : 0) +
-         (conn->req ? sizeof *conn->req : 0) + queue_bytes(&conn->in) + queue_bytes(&conn->out) +
-         conn->late.len;
-}

@@ -104,7 +104,5 @@ bool wr_conn_is_tls(const struct wr_conn *conn);
 uint64_t wr_conn_bytes_in(const struct wr_conn *conn);
 uint64_t wr_conn_bytes_out(const struct wr_conn *conn);
 struct wr_loop *wr_conn_loop(struct wr_conn *conn);
-/* User-space bytes that this conn holds: struct, TLS context, queued pieces. */
-size_t wr_conn_memory_bytes(const struct wr_conn *conn);
 
 #endif

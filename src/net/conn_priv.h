@@ -125,7 +125,6 @@ WR_MUST_USE enum wr_err wr_tls_send(struct wr_tls *tls);
 size_t wr_tls_unsent_bytes(const struct wr_tls *tls);
 /* Sends close_notify; true when it has left. */
 bool wr_tls_notify(struct wr_tls *tls);
-size_t wr_tls_memory_bytes(const struct wr_tls *tls);
 /* Nothing will be received any more: gives back what waits, leaves the task list. */
 void wr_tls_stop(struct wr_tls *tls);
 

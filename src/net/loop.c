@@ -256,8 +256,6 @@ uint64_t wr_loop_now_ms(struct wr_loop *loop) {
 }
 
 struct wr_slabs *wr_loop_slabs(struct wr_loop *loop) { return loop->slabs; }
-struct wr_rxbuf *wr_loop_rxbuf(struct wr_loop *loop) { return &loop->rx; }
-struct wr_rxbuf *wr_loop_txbuf(struct wr_loop *loop) { return &loop->tx; }
 struct wr_loop_stats *wr_loop_stats(struct wr_loop *loop) { return &loop->stats; }
 
 const char *wr_loop_library_version(void) { return uv_version_string(); }

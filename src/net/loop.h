@@ -57,9 +57,6 @@ uint64_t wr_loop_now_us(struct wr_loop *loop);
 uint64_t wr_loop_now_ms(struct wr_loop *loop);
 
 struct wr_slabs *wr_loop_slabs(struct wr_loop *loop);
-/* The worker's receive block, and the block for small writes (heads of chunks and messages). */
-struct wr_rxbuf *wr_loop_rxbuf(struct wr_loop *loop);
-struct wr_rxbuf *wr_loop_txbuf(struct wr_loop *loop);
 
 /* Why bytes were copied on the data path, and how many, since the loop began. */
 enum wr_copy {

@@ -169,10 +169,6 @@ void wr_tls_wake(struct wr_tls *tls) {
   if (!tls->stopped) wr_loop_mark(tls->conn->loop, &tls->task);
 }
 
-size_t wr_tls_memory_bytes(const struct wr_tls *tls) {
-  return sizeof *tls + LIBRARY_BYTES + tls->cipher_in.bytes + tls->cipher_out.bytes + tls->late.len;
-}
-
 /* ---- handshake */
 
 static bool may_compute(struct wr_loop *loop) {

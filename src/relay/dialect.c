@@ -128,12 +128,6 @@ enum wr_dialect wr_dialect_of(struct wr_span path, bool anthropic) {
   return anthropic ? WR_DIALECT_ANTHROPIC : WR_DIALECT_NONE;
 }
 
-const char *wr_dialect_name(enum wr_dialect dialect) {
-  static const char *const names[WR_DIALECTS] = { "none", "openai-chat", "openai-responses",
-                                                  "anthropic", "ollama" };
-  return (unsigned)dialect < WR_DIALECTS ? names[dialect] : names[0];
-}
-
 struct wr_span wr_dialect_operation(struct wr_span path) {
   if (ends_with(path, WR_SPAN("/embeddings")) || ends_with(path, WR_SPAN("/api/embed")))
     return WR_SPAN("embeddings");

@@ -33,8 +33,6 @@ WR_MUST_USE enum wr_err wr_dialects_init(struct wr_dialects *dialects);
 
 /* anthropic: the request has an anthropic-version field. */
 enum wr_dialect wr_dialect_of(struct wr_span path, bool anthropic);
-/* "openai-chat" … for logs. */
-const char *wr_dialect_name(enum wr_dialect dialect);
 /* OpenTelemetry's gen_ai.operation.name for a path: "chat", "text_completion", "embeddings",
  * "generate_content", or "". */
 struct wr_span wr_dialect_operation(struct wr_span path);

@@ -330,8 +330,6 @@ int wr_process_run(struct wr_process *p) {
   return 0;
 }
 
-bool wr_process_ended(const struct wr_process *p) { return p->ended; }
-
 void wr_process_drain(struct wr_process *p) {
   WR_MAGIC_CHECK(p, PROCESS_MAGIC);
   if (p->draining || p->stopping) return;
@@ -391,8 +389,4 @@ const struct wr_addr *wr_process_listen_addr(const struct wr_process *p, size_t 
   const struct wr_plan *plan = p->rollout.current;
   WR_CHECK(i < plan->listens);
   return &plan->plans->places[plan->listen_numbers[i]].addr;
-}
-
-const struct wr_addr *wr_process_admin_addr(const struct wr_process *p) {
-  return p->panel ? wr_panel_addr(p->panel) : NULL;
 }

@@ -39,13 +39,11 @@ int wr_process_run(struct wr_process *process);
 /* For a caller that drives the main loop itself (demos, tests): workers run after start; turn
  * the loop meanwhile. */
 WR_MUST_USE enum wr_err wr_process_start(struct wr_process *process);
-bool wr_process_ended(const struct wr_process *process);
 void wr_process_free(struct wr_process *process);
 
 struct wr_loop *wr_process_loop(struct wr_process *process);
 /* Address of a listener of the newest configuration as bound; borrowed until the next reload. */
 const struct wr_addr *wr_process_listen_addr(const struct wr_process *process, size_t i);
-const struct wr_addr *wr_process_admin_addr(const struct wr_process *process);
 /* Main thread. Accepted streams finish, up to the configured deadline. */
 void wr_process_drain(struct wr_process *process);
 void wr_process_stop(struct wr_process *process);

@@ -150,11 +150,6 @@ struct wr_loop *wr_upstreams_loop(struct wr_upstreams *set) { return set->loop; 
 struct wr_resolver *wr_upstreams_resolver(struct wr_upstreams *set) { return set->resolver; }
 size_t wr_upstreams_peer_count(const struct wr_upstreams *set) { return set->peer_count; }
 
-const struct wr_peer *wr_upstreams_peer(const struct wr_upstreams *set, size_t i) {
-  WR_DCHECK(i < set->peer_count);
-  return &set->peers[i];
-}
-
 void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *handshakes,
                              unsigned long *resumed) {
   *handshakes = *resumed = 0;
@@ -167,12 +162,10 @@ void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *hand
   }
 }
 
-void wr_upstreams_clear_shelves(struct wr_upstreams *set) {
-  for (size_t i = 0; i < set->peer_count; i++) wr_shelf_clear(&set->peers[i].shelf);
-}
-
 void wr_upstreams_retire(struct wr_upstreams *set) {
   WR_MAGIC_CHECK(set, SET_MAGIC);
-  for (size_t i = 0; i < set->peer_count; i++) set->peers[i].shelf.max = 0;
-  wr_upstreams_clear_shelves(set);
+  for (size_t i = 0; i < set->peer_count; i++) {
+    set->peers[i].shelf.max = 0;
+    wr_shelf_clear(&set->peers[i].shelf);
+  }
 }

@@ -31,13 +31,11 @@ struct wr_loop *wr_upstreams_loop(struct wr_upstreams *set);
 struct wr_resolver *wr_upstreams_resolver(struct wr_upstreams *set);
 /* For metrics. */
 size_t wr_upstreams_peer_count(const struct wr_upstreams *set);
-const struct wr_peer *wr_upstreams_peer(const struct wr_upstreams *set, size_t i);
 /* TLS handshakes with upstreams so far, and how many resumed a session. */
 void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *handshakes,
                              unsigned long *resumed);
-/* Closes the idle connections of all peers. */
-void wr_upstreams_clear_shelves(struct wr_upstreams *set);
-/* The same, and none is kept any more: only requests that run still use the set. */
+/* Closes the idle connections of all peers, and none is kept any more: only requests that run still
+ * use the set. */
 void wr_upstreams_retire(struct wr_upstreams *set);
 
 #endif

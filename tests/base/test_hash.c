@@ -7,7 +7,6 @@
 
 #include "base/hash.h"
 #include "base/rand.h"
-#include "base/ring.h"
 
 /* The vectors of the SipHash paper: key 00..0f, message 00, 01, ... of each length. */
 static void siphash_vectors(void **state) {
@@ -69,29 +68,12 @@ static void the_generator_is_xoshiro(void **state) {
   assert_true(wr_rand_u64(&r) == UINT64_C(1215971899390074240));
 }
 
-static void ring_wraps(void **state) {
-  (void)state;
-  struct wr_ring r;
-  wr_ring_init(&r, 4);
-  r.head = r.tail = UINT32_MAX - 1; /* the counters wrap as well */
-  int slots[4];
-  for (int i = 0; i < 4; i++) slots[wr_ring_push(&r)] = i;
-  assert_true(wr_ring_full(&r));
-  assert_int_equal(slots[wr_ring_pop(&r)], 0);
-  slots[wr_ring_push(&r)] = 4;
-  slots[wr_ring_push_over(&r)] = 5; /* drops 1 */
-  for (uint32_t i = 0; i < 4; i++) assert_int_equal(slots[wr_ring_at(&r, i)], 2 + (int)i);
-  for (int i = 2; i < 6; i++) assert_int_equal(slots[wr_ring_pop(&r)], i);
-  assert_true(wr_ring_empty(&r));
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(siphash_vectors),
     cmocka_unit_test(mixer_spreads_every_bit),
     cmocka_unit_test(random_numbers),
     cmocka_unit_test(the_generator_is_xoshiro),
-    cmocka_unit_test(ring_wraps),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
