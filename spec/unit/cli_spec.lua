@@ -39,4 +39,16 @@ describe("weir", function()
     assert.equal(1, (run "check -c /nowhere.lua"))
     assert.equal(1, (run "run -c /nowhere.lua"))
   end)
+
+  it("doesn't share a mock's address with another mock", function()
+    local p = assert(io.popen(([[
+      out=$(mktemp); %s mock --listen 127.0.0.1:0 > $out & pid=$!
+      for i in $(seq 500); do grep -q http $out && break; sleep 0.01; done
+      timeout 5 %s mock --listen $(sed -n 's#.*http://##p' $out) 2>&1; echo "rc=$?"
+      kill $pid; rm $out]]):format(BINARY, BINARY)))
+    local out = p:read "a"
+    p:close()
+    assert.truthy(out:find("address already in use", 1, true), out)
+    assert.truthy(out:find("rc=1", 1, true), out)
+  end)
 end)

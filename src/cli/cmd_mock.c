@@ -211,6 +211,10 @@ static enum wr_err start_listen(struct mock_server *s, const char *text, bool tl
                    text);
     return WR_E_CONFIG;
   }
+  if (wr_listen_is_taken(&addr)) {
+    (void)snprintf(why, WHY_BYTES, "%s: address already in use", text);
+    return WR_E_IO;
+  }
   enum wr_err err = wr_listen_open(s->loop, &addr, s->tls, wr_mock_accept, s->mock,
                                    &s->listens[s->count], why, WHY_BYTES);
   if (err != WR_OK) return err;

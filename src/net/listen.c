@@ -92,6 +92,17 @@ enum wr_err wr_listen_bind(const struct wr_addr *addr, int *fd_out, struct wr_ad
   return WR_OK;
 }
 
+bool wr_listen_is_taken(const struct wr_addr *addr) {
+  const struct sockaddr *to = (const struct sockaddr *)(const void *)addr->raw;
+  if (wr_addr_is_unix(addr)) return false; /* opening one tells */
+  int fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+  if (fd < 0) return false;
+  (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  bool taken = bind(fd, to, addr->len) != 0 && errno == EADDRINUSE;
+  close(fd);
+  return taken;
+}
+
 /* ---- accepting */
 
 static void readable(uv_poll_t *poll, int status, int events);

@@ -36,6 +36,9 @@ const struct wr_addr *wr_listen_addr(const struct wr_listen *listen);
  * bound once only: several workers share duplicates of what this makes. */
 WR_MUST_USE enum wr_err wr_listen_bind(const struct wr_addr *addr, int *fd, struct wr_addr *bound,
                                        char *why, size_t why_bytes);
+/* Has another socket this address? For who wants it alone: what is opened here is shared with
+ * everybody else who opens it (SO_REUSEPORT), and then gets a part of the connections only. */
+bool wr_listen_is_taken(const struct wr_addr *addr);
 void wr_listen_close(struct wr_listen *listen);
 
 #endif
