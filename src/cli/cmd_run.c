@@ -23,8 +23,8 @@ static const char help[] =
     "Debug switches of the memory pool, for finding faults:\n"
     "      --debug-poison     fill freed blocks and check the fill before they are used again\n"
     "      --debug-owners     remember who took which block, for what is left at the end\n"
-    "      --debug-fail-block N   the N-th block allocation fails (N/every: each N-th)\n"
-    "      --debug-fail-heap N    the N-th heap allocation fails (N/every: each N-th)\n";
+    "      --debug-fail-block N   the N-th block allocation fails (with 5/every: each fifth)\n"
+    "      --debug-fail-heap N    the N-th heap allocation fails (with 5/every: each fifth)\n";
 
 struct args {
   const char *file;
