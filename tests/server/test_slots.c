@@ -26,7 +26,7 @@ static void a_number_is_free_when_its_name_has_gone(void **state) {
   (void)state;
   struct wr_slots *s;
   assert_int_equal(wr_slots_new(8, &s), WR_OK);
-  char name[16];
+  char name[32];
   uint32_t numbers[8];
   for (int round = 0; round < 50; round++) {
     for (int i = 0; i < 8; i++) {
