@@ -55,8 +55,10 @@ describe("memory stays bounded", function()
     local m = s:metrics()
     assert.is_true(m.weir_pool_bytes < 1024 * 1024, "pool: " .. m.weir_pool_bytes)
     local json = require "cjson.safe"
-    local row = json.decode(s:admin "/streams".body)[1]
-    assert.is_true(row.paused)
+    -- It pauses and goes on until the kernel's buffers are full; a slow machine is still at it.
+    io_.eventually("a stream that is paused", function()
+      return json.decode(s:admin "/streams".body)[1].paused
+    end)
     local r = assert(http.read_response(c))
     assert.is_true(r.clean)
     assert.is_true(#r.body >= total)
