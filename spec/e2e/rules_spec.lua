@@ -14,12 +14,16 @@ weir.route "any" { match = { path = "/*", host = "any" }, to = "any" }
 weir.route "cap" { match = { path = "/*", host = "cap" }, to = "any", limits = { output_tokens = 5 } }
 weir.route "dead" { match = { path = "/*", host = "dead" }, to = "dead" }
 ]]
-local LONG = '"messages":[{"role":"user","content":"' .. ("x"):rep(300000) .. '"}]'
+local function prompt(bytes) return '"messages":[{"role":"user","content":"' .. ("x"):rep(bytes) .. '"}]' end
+local LONG = prompt(1500000) -- longer than what is held
+local MIDDLE = prompt(300000)
 
 -- host, body, status, and the error or the number of tokens.
 local BODIES = {
   { "named", '{"model":"fast",' .. LONG .. '}', 200, 9 },
   { "named", '{' .. LONG .. ',"model":"fast"}', 413, "unread" },
+  { "named", '{' .. MIDDLE .. ',"model":"fast"}', 200, 9 },
+  { "cap", '{' .. MIDDLE .. ',"max_tokens":50,"model":"fast"}', 200, 5 },
   { "named", '{"model":"fast",' .. LONG .. ',"model":"gpt-big"}', 413, "unread" },
   { "named", '{"x":NaN,"model":"gpt-big","messages":[]}', 400, "body_json" },
   { "any", '{' .. LONG .. ',"model":"fast"}', 200, 9 },

@@ -25,6 +25,9 @@ enum wr_request_path {
 };
 extern const char *const wr_request_paths[WR_RQ_PATHS];
 
+/* A request whose held body is larger than this is not kept for a second attempt. */
+#define WR_REQUEST_RESEND_BYTES 65536u
+
 struct wr_request {
   struct wr_arena arena;       /* what lives as long as the request: the scan, names */
   struct wr_headbuf head;      /* kept for writing the upstream's head */

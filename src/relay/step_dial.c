@@ -59,8 +59,9 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, co
     s->hook->upstream = peer->up->name;
     s->hook->attempt = s->attempts;
   }
-  /* A body that flows by can't be sent twice: it gets a connection that is surely alive. */
-  wr_dial_start(dial, s->gen->upstreams, peer, &s->task, fresh || !s->rq->body_done);
+  /* A body that can't be sent twice gets a connection that is surely alive. */
+  bool once = !s->rq->body_done || s->rq->body.bytes > WR_REQUEST_RESEND_BYTES;
+  wr_dial_start(dial, s->gen->upstreams, peer, &s->task, fresh || once);
   wr_session_due_step(s, wr_session_timeouts(s).connect_ms, WR_E_CONNECT_TIMEOUT);
   uint32_t total = wr_session_timeouts(s).total_ms;
   if (total && !s->due[WR_DUE_TOTAL]) wr_session_due(s, WR_DUE_TOTAL, total);

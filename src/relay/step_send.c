@@ -71,6 +71,7 @@ static enum wr_err send_more(struct wr_session *s) {
 
 static enum wr_step sent(struct wr_session *s) {
   wr_session_due_step(s, wr_session_timeouts(s).first_byte_ms, WR_E_FIRST_BYTE_TIMEOUT);
+  if (s->rq->body.bytes > WR_REQUEST_RESEND_BYTES) s->rq->streaming = true; /* sent once */
   if (!may_retry(s)) wr_request_forget(s->rq);
   else wr_session_due_tidy(s);
   return WR_STEP_WAIT_FIRST_BYTE;
