@@ -55,6 +55,7 @@ static void print_hooks(const struct wr_conf *conf) {
     printf("route %s", r->name);
     if (r->request_hooks) printf("  on_request: %s", r->request_hooks);
     if (r->event_hooks) printf("  on_event: %s", r->event_hooks);
+    if (r->text_hooks) printf("  on_text: %s", r->text_hooks);
     if (r->end_hooks) printf("  on_end: %s", r->end_hooks);
     printf("%s\n", r->hooks ? "" : "  no hooks");
   }

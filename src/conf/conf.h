@@ -131,6 +131,17 @@ enum wr_hook_bit {
   WR_HOOK_END = 1u << 6
 };
 
+/* What a text hook wants to see. */
+enum wr_text_need { WR_TEXT_TEXT = 1u << 0, WR_TEXT_REASONING = 1u << 1, WR_TEXT_TOOL = 1u << 2 };
+
+/* One on_text of a route; its place among them is the `stage` of relay/hooks.h. */
+struct wr_conf_text {
+  uint32_t needs;      /* enum wr_text_need */
+  uint32_t hold_bytes; /* of text that a hook may keep back; default 256 */
+  bool guard;          /* what can't be judged ends the stream */
+};
+#define WR_CONF_TEXTS 8
+
 struct wr_conf_route {
   const char *name; /* borrowed: conf arena */
   const char *path; /* borrowed: conf arena; exact, or a prefix when it ends in "*" */
@@ -141,6 +152,9 @@ struct wr_conf_route {
   const char *request_hooks; /* borrowed: conf arena; "budget(Lua) cost(Lua)"; NULL: none */
   const char *event_hooks; /* borrowed: conf arena; as above, in the order they run */
   const char *end_hooks;   /* borrowed: conf arena; as above */
+  const char *text_hooks;  /* borrowed: conf arena; as above */
+  const struct wr_conf_text *texts; /* borrowed: conf arena; in the order they run */
+  uint32_t text_count;              /* at most WR_CONF_TEXTS */
   uint64_t body_bytes;     /* limits.body; default 32 MiB */
   uint32_t inspect_bytes; /* how much of a body is held back to find its model and to be sent again;
                              default 1 MiB */

@@ -383,6 +383,7 @@ static void put_routes(const struct printer *p) {
     put_fields(p, &wr_schema_route, r, 1);
     put_hooks(p, "on_request", r->request_hooks);
     put_hooks(p, "on_event", r->event_hooks);
+    put_hooks(p, "on_text", r->text_hooks);
     put_hooks(p, "on_end", r->end_hooks);
     if (r->keys_required) put(p, "  -- a key is required\n");
     put(p, "}\n\n");

@@ -10,6 +10,8 @@
 
 #define WR_ATTEMPT_MAGIC 0xa77eu
 
+struct wr_windows;
+
 struct wr_attempt {
   uint32_t magic;
   bool reused;          /* the connection came from the shelf */
@@ -35,6 +37,7 @@ struct wr_attempt {
                    weir would write it, and its line end behind it: an event that is all of it may
                    leave as it came; 0: no */
   struct wr_viewq part; /* pieces of the event that isn't complete */
+  struct wr_windows *win; /* owned; NULL where no hook wants text */
 };
 
 #endif

@@ -8,6 +8,7 @@
 #include "relay/relay_priv.h"
 #include "relay/reply.h"
 #include "relay/session.h"
+#include "relay/window.h"
 #include "wire/http1_write.h"
 
 #define REPLY_ROOM 32768u
@@ -29,6 +30,7 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable) {
   wr_view_drop(&at->in);
   wr_view_drop(&at->data);
   wr_viewq_fini(&at->part);
+  wr_windows_free(at->win);
   if (at->conn && reusable)
     wr_shelf_put(&at->peer->shelf, at->conn);
   else if (at->conn)

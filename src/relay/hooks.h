@@ -68,9 +68,11 @@ enum wr_verdict_kind {
   WR_VERDICT_ROUTE,  /* request: go to `group`, with `model` if set */
   WR_VERDICT_REJECT, /* request: `status`, `text`, `headers` */
   WR_VERDICT_ANSWER, /* request: `text` as a complete answer of the client's dialect */
-  WR_VERDICT_DROP,   /* event */
-  WR_VERDICT_STOP /* event: `text` is the reason ("length" ends over_budget; anything else stopped)
-                   */
+  WR_VERDICT_DROP,   /* event, text: all of the window */
+  WR_VERDICT_STOP, /* event, text: `text` is the reason ("length" ends over_budget; anything else
+                      stopped) */
+  WR_VERDICT_REPLACE, /* text: `text` in place of the bytes i to j; called again for what follows */
+  WR_VERDICT_HOLD     /* text: what stands before byte i may go */
 };
 
 #define WR_VERDICT_HEADERS 8
@@ -82,6 +84,9 @@ struct wr_verdict {
   int64_t deadline_ms;     /* -1: unchanged; total */
   struct wr_span text;     /* borrowed: until the next hook call */
   struct wr_span model;    /* borrowed: as above; empty: unchanged */
+  /* Of a window, 1-based; replace: 1 <= i, i - 1 <= j <= length (j = i - 1 inserts); hold: 1 <= i
+   * <= length + 1. */
+  size_t i, j;
   size_t header_count;
   struct { struct wr_span name, value; } headers[WR_VERDICT_HEADERS]; /* borrowed: as above */
 };
@@ -90,6 +95,19 @@ struct wr_verdict {
 typedef void (*wr_hook_event_fn)(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
                                  const struct wr_view *raw, struct wr_verdict *out);
 
+/* The text of one kind, of one choice or content block, that a hook has not judged yet: decoded,
+ * wherever the provider has cut it. */
+struct wr_hook_window {
+  struct wr_span text; /* borrowed: the call; never empty */
+  uint8_t kind;        /* WR_EVENT_TEXT, _REASONING or _TOOL */
+  bool last;           /* nothing follows in this choice or block */
+  uint32_t index;      /* of the choice or block */
+  uint32_t stage;      /* which of the route's `texts` is asked */
+};
+/* DEFAULT lets all of the window go. The same struct for scripts and for filters in C. */
+typedef void (*wr_hook_text_fn)(void *ctx, struct wr_hook_stream *s,
+                                const struct wr_hook_window *win, struct wr_verdict *out);
+
 struct wr_hooks {
   void *ctx; /* borrowed: the engine; outlives the table */
   void (*request)(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
@@ -97,6 +115,7 @@ struct wr_hooks {
   wr_hook_event_fn event;
   /* Once for every stream for which any other hook ran, always; frees s->policy. */
   void (*end)(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
+  wr_hook_text_fn text;
 };
 
 #endif

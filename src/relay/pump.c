@@ -7,6 +7,7 @@
 #include "base/heap.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
+#include "relay/window.h"
 #include "wire/http1_write.h"
 
 /* One event (or line) in whatever pieces it came; `parts` is empty when `whole` is all of it. */
@@ -143,17 +144,22 @@ static void learn_identity(struct wr_session *s, const struct wr_event *ev) {
     s->answer_created = 0;
 }
 
+/* What a hook may read of the stream, up to date. */
+static void hook_refresh(struct wr_session *s, const struct wr_event *ev) {
+  WR_DCHECK(s->hook != NULL && s->gen->hooks != NULL);
+  s->hooked = true;
+  s->hook->now_us = wr_loop_now_us(s->relay->loop);
+  s->hook->sent_bytes = s->out_bytes;
+  s->hook->queued_bytes = wr_session_queued(s);
+  learn_identity(s, ev);
+}
+
 /* True when the event passes. */
 static bool ask_policy(struct wr_session *s, const struct wr_event *ev, const struct cut *c) {
   WR_DCHECK(s->hook != NULL && s->gen->hooks != NULL && s->gen->hooks->event != NULL);
   struct wr_verdict v = { .kind = WR_VERDICT_DEFAULT, .max_tokens = -1, .deadline_ms = -1 };
   struct wr_view raw = c->whole;
   if (!raw.len) raw = wr_view_static(c->raw);
-  s->hooked = true;
-  s->hook->now_us = wr_loop_now_us(s->relay->loop);
-  s->hook->sent_bytes = s->out_bytes;
-  s->hook->queued_bytes = wr_session_queued(s);
-  learn_identity(s, ev);
   s->gen->hooks->event(s->gen->hooks->ctx, s->hook, ev, &raw, &v);
   if (v.kind == WR_VERDICT_STOP && wr_span_eq(v.text, WR_SPAN("policy_error"))) {
     s->policy_failed = true; /* a guard that could not judge: an error, not an end */
@@ -201,6 +207,7 @@ static enum wr_err take_event(struct wr_session *s, struct cut *c) {
   }
   read_text(s, &ev);
   usage_take(s, &usage);
+  if (s->hook && s->route->hooks & (WR_HOOK_EVENT | WR_HOOK_TEXT)) hook_refresh(s, &ev);
   if (s->hook && s->route->hooks & WR_HOOK_EVENT && !ask_policy(s, &ev, c)) {
     WR_RELAY_COUNT(s->relay, dropped_events, 1);
     drop_event(s, c);
@@ -210,6 +217,11 @@ static enum wr_err take_event(struct wr_session *s, struct cut *c) {
   }
   note(s, &ev);
   WR_RELAY_COUNT(s->relay, events, 1);
+  if (s->hook && s->route->hooks & WR_HOOK_TEXT) {
+    WR_RELAY_COUNT(s->relay, event_bytes, c->raw.len);
+    const struct wr_window_event event = { &ev, &c->whole, c->raw, c->lead, c->sse.multi_data };
+    return wr_window_take(s, &event);
+  }
   return append_event(s, c, ev.kind);
 }
 
@@ -371,15 +383,21 @@ static enum wr_err ended(struct wr_session *s) {
     if (!s->terminator) return WR_E_TRUNCATED;
     wr_viewq_consume(&at->part, at->part.bytes); /* what follows the terminator says nothing */
   }
-  if (at->part.bytes) {
-    enum wr_err err = reserve(s);
+  enum wr_err err = WR_OK;
+  if (at->part.bytes && s->mode == WR_MODE_LINES) {
+    err = reserve(s);
     if (err == WR_OK) err = take_rest(s);
-    if (err != WR_OK) return err;
+    if (err != WR_OK || s->stopping) return err;
   }
   if (wr_dialect_has_terminator((enum wr_dialect)at->dialect) && !s->terminator && !s->finish &&
       s->outcome != WR_OUTCOME_UPSTREAM_ERROR)
     return WR_E_TRUNCATED;
-  return WR_E_END;
+  err = wr_window_end(s);
+  if (err == WR_OK && at->part.bytes) {
+    err = reserve(s);
+    if (err == WR_OK) err = take_rest(s);
+  }
+  return err == WR_OK ? WR_E_END : err;
 }
 
 /* Nothing is there to be taken: what is the matter with the connection? */
@@ -398,7 +416,7 @@ enum wr_err wr_pump_run(struct wr_session *s) {
   WR_MAGIC_CHECK(at, WR_ATTEMPT_MAGIC);
   uint32_t high = s->committed ? s->route->slow_high_bytes : s->route->held_bytes;
   if (wr_http1_body_ended(&at->body)) at->body_ended = true;
-  enum wr_err err = WR_OK;
+  enum wr_err err = at->win ? wr_window_flush(s) : WR_OK;
   while (err == WR_OK && !s->stopping) {
     if (at->data.len) {
       err = take_data(s);

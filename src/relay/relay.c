@@ -4,6 +4,7 @@
 #include "base/heap.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
+#include "relay/window.h"
 
 #define SCRATCH_BYTES 16384u
 #define DRAIN_IDLE_MS 2000u
@@ -91,6 +92,7 @@ void wr_relay_free(struct wr_relay *relay) {
   WR_CHECK(wr_list_empty(&relay->sessions) && relay->count == 0);
   wr_timer_clear(&relay->drain_timer);
   wr_relay_gen_unref(relay->gen);
+  wr_window_reader_free(relay->window_reader);
   wr_heap_free(WR_HEAP_RELAY, relay->scratch);
   wr_heap_free(WR_HEAP_RELAY, relay);
 }

@@ -7,6 +7,8 @@
 #include "relay/request.h"
 #include "wire/head.h"
 
+struct wr_window_reader;
+
 struct wr_relay {
   struct wr_loop *loop;           /* borrowed: the worker's */
   struct wr_relay_shared *shared; /* borrowed: the process's */
@@ -27,6 +29,7 @@ struct wr_relay {
   const struct wr_conf_upstream *text_prog_of; /* borrowed: a generation's; only compared */
   struct wr_head head;            /* scratch: the head that is being parsed or written from */
   const struct wr_request *head_of; /* borrowed: whose head that is; only compared */
+  struct wr_window_reader *window_reader; /* owned; NULL until a route wants text */
   char *scratch; /* owned: for an event in one piece, and for what weir writes itself */
   size_t scratch_bytes;
 };
