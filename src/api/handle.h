@@ -23,12 +23,14 @@ enum wr_handle_type {
   WR_HANDLE_EVENT,
   WR_HANDLE_REQUEST,
   WR_HANDLE_SESSION,
+  WR_HANDLE_WINDOW, /* names a metatable: the handle itself is a view with WR_VIEW_IS_WINDOW */
   WR_HANDLE_OTHER /* of policy/: what the loader gives to conf.lua */
 };
 
+#define WR_VIEW_IS_WINDOW 0x77u
 struct wr_handle {
   uint32_t type;
-  uint32_t unused;
+  uint32_t flags;
   uint64_t epoch; /* of the hook call in which it may be used */
 };
 
@@ -37,6 +39,14 @@ struct wr_lview {
   struct wr_handle h;
   const char *ptr; /* borrowed: for the epoch, or the pin's */
   size_t len;
+};
+
+/* A window is a view of its text, and knows a little more. */
+struct wr_lwindow {
+  struct wr_lview v;
+  uint32_t index;
+  uint8_t kind;
+  bool last;
 };
 
 /* User values of an event: one view a role. */
@@ -59,6 +69,7 @@ enum wr_session_value {
   WR_SESSION_CTX = 1,
   WR_SESSION_EVENT,
   WR_SESSION_KEY,
+  WR_SESSION_WINDOW,
   WR_SESSION_VALUES_END
 };
 struct wr_lsession {
@@ -66,6 +77,7 @@ struct wr_lsession {
   struct wr_hook_stream *s; /* borrowed: for the epoch */
   int ref;                  /* in the registry, until the stream ends */
   bool has_event;           /* the event's handle exists: pushing it allocates nothing */
+  bool has_window;          /* the same for the window's */
 };
 
 /* Makes the metatables. Once a VM. */
@@ -84,6 +96,7 @@ void wr_view_open(lua_State *L);
 void wr_event_open(lua_State *L);
 void wr_request_open(lua_State *L);
 void wr_session_open(lua_State *L);
+void wr_window_open(lua_State *L);
 
 /* A fresh view of bytes that stay for this hook call. */
 struct wr_lview *wr_lview_push(lua_State *L, struct wr_span bytes);
@@ -98,6 +111,8 @@ int wr_ljson_push(lua_State *L, struct wr_span doc, int arg_path);
  * the first time. */
 void wr_levent_push(lua_State *L, int session, const struct wr_event *ev,
                     const struct wr_view *raw);
+/* The same for the window's. */
+void wr_lwindow_push(lua_State *L, int session, const struct wr_hook_window *win);
 void wr_lrequest_push(lua_State *L, const struct wr_hook_request *rq);
 /* Pushes the session handle of a stream, attached; made and registered on first use (s->policy),
  * then allocating nothing. */

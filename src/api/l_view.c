@@ -153,7 +153,55 @@ static int view_newindex(lua_State *L) {
   return luaL_error(L, "views are read-only (tried to set '%s')", key);
 }
 
-void wr_view_open(lua_State *L) {
+/* win:last(): nothing follows in this choice or block. */
+static int window_last(lua_State *L) {
+  const struct wr_lwindow *w = wr_handle_check(L, 1, WR_HANDLE_VIEW);
+  if (w->v.h.flags != WR_VIEW_IS_WINDOW) return luaL_typeerror(L, 1, "window");
+  lua_pushboolean(L, w->last);
+  return 1;
+}
+
+/* Upvalues: the methods, then the kinds' names in the order of enum wr_event_kind. */
+static int window_index(lua_State *L) {
+  const struct wr_lwindow *w = wr_handle_check(L, 1, WR_HANDLE_VIEW);
+  lua_settop(L, 2);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2);
+  if (strcmp(key, "kind") == 0) {
+    lua_pushvalue(L, lua_upvalueindex(2 + w->kind));
+  } else if (strcmp(key, "index") == 0) {
+    lua_pushinteger(L, w->index);
+  } else {
+    return luaL_error(L, "a window has no field '%s'", key);
+  }
+  return 1;
+}
+
+void wr_lwindow_push(lua_State *L, int session, const struct wr_hook_window *win) {
+  struct wr_lwindow *w;
+  session = lua_absindex(L, session);
+  if (lua_getiuservalue(L, session, WR_SESSION_WINDOW) == LUA_TUSERDATA) {
+    w = lua_touserdata(L, -1);
+  } else {
+    lua_pop(L, 1);
+    w = wr_handle_new(L, WR_HANDLE_WINDOW, sizeof *w, 1);
+    w->v.h.type = WR_HANDLE_VIEW;
+    w->v.h.flags = WR_VIEW_IS_WINDOW;
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, session, WR_SESSION_WINDOW);
+    struct wr_lsession *h = lua_touserdata(L, session);
+    h->has_window = true;
+  }
+  w->v.h.epoch = wr_script_of(L)->epoch;
+  w->v.ptr = win->text.ptr;
+  w->v.len = win->text.len;
+  w->index = win->index;
+  w->kind = win->kind < WR_EVENT_KINDS ? win->kind : WR_EVENT_UNKNOWN;
+  w->last = win->last;
+}
+
+static void open_type(lua_State *L, bool window) {
   static const luaL_Reg methods[] = {
     { "byte", view_byte }, { "equals", view_equals }, { "starts_with", view_starts_with },
     { "find", view_find }, { "tail", view_tail },     { "str", view_str },
@@ -167,5 +215,15 @@ void wr_view_open(lua_State *L) {
   luaL_setfuncs(L, meta, 0);
   lua_newtable(L);
   luaL_setfuncs(L, methods, 0);
+  if (window) {
+    lua_pushcfunction(L, window_last);
+    lua_setfield(L, -2, "last");
+    for (int i = 0; i < WR_EVENT_KINDS; i++)
+      lua_pushstring(L, wr_event_kind_name((enum wr_event_kind)i));
+    lua_pushcclosure(L, window_index, 1 + WR_EVENT_KINDS);
+  }
   lua_setfield(L, -2, "__index");
 }
+
+void wr_view_open(lua_State *L) { open_type(L, false); }
+void wr_window_open(lua_State *L) { open_type(L, true); }

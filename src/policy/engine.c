@@ -7,7 +7,8 @@
 #include "policy/engine_int.h"
 #include "policy/load.h"
 
-static const char *const list_names[WR_HOOK_IDS] = { "on_request", "on_event", "on_end" };
+static const char *const list_names[WR_HOOK_IDS] = { "on_request", "on_event", "on_end",
+                                                      "on_text" };
 
 const char *wr_hook_name(const struct wr_hook *hook) { return list_names[hook->id]; }
 
@@ -115,6 +116,8 @@ void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook
 void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
                      const struct wr_view *raw, struct wr_verdict *out);
 void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
+void wr_engine_text(void *ctx, struct wr_hook_stream *s, const struct wr_hook_window *win,
+                    struct wr_verdict *out);
 
 enum wr_err wr_engine_new(struct wr_vm *take_vm, const struct wr_conf *conf, struct wr_slabs *slabs,
                           struct wr_engine **out) {
@@ -147,6 +150,7 @@ enum wr_err wr_engine_new(struct wr_vm *take_vm, const struct wr_conf *conf, str
   e->table.ctx = e;
   if (has_hook(e, WR_HOOK_ID_REQUEST)) e->table.request = wr_engine_request;
   if (has_hook(e, WR_HOOK_ID_EVENT)) e->table.event = wr_engine_event;
+  if (has_hook(e, WR_HOOK_ID_TEXT)) e->table.text = wr_engine_text;
   if (e->hook_count > 0) e->table.end = wr_engine_end;
   wr_vm_collect(e->vm);
   *out = e;

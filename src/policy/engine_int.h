@@ -9,7 +9,7 @@
 #define WR_ENGINE_MAGIC 0xe4914e01u
 #define WR_PLUGIN_ERRORS 5
 
-enum wr_hook_id { WR_HOOK_ID_REQUEST, WR_HOOK_ID_EVENT, WR_HOOK_ID_END, WR_HOOK_IDS };
+enum wr_hook_id { WR_HOOK_ID_REQUEST, WR_HOOK_ID_EVENT, WR_HOOK_ID_END, WR_HOOK_ID_TEXT, WR_HOOK_IDS };
 
 /* One plugin of a worker, whatever routes use it; or the functions that stand in one route, since
  * those of another must not pay for their failures. */
@@ -63,6 +63,7 @@ struct wr_hook_call {
   const struct wr_hook_request *rq; /* borrowed: the caller's */
   const struct wr_event *ev;        /* borrowed: the caller's */
   const struct wr_view *raw;        /* borrowed: the caller's */
+  const struct wr_hook_window *win; /* borrowed: the caller's */
   struct wr_verdict *out;           /* borrowed: the caller's */
   enum wr_outcome outcome;
   bool final; /* a route verdict so far can't be changed */
@@ -74,6 +75,7 @@ struct wr_hook_call {
  * or call->bad. */
 void wr_verdict_read_request(lua_State *L, struct wr_hook_call *call, int first);
 void wr_verdict_read_event(lua_State *L, struct wr_hook_call *call, int first);
+void wr_verdict_read_text(lua_State *L, struct wr_hook_call *call, int first);
 
 /* fail.c: the one place that decides what a failure means. text: what is logged. */
 void wr_hook_failed(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s,

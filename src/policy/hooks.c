@@ -50,6 +50,50 @@ static enum wr_vm_end enter_event(struct wr_hook_call *c, const struct wr_vm_cal
   return wr_vm_pcall(c->e->vm, call, 3, 0);
 }
 
+/* The first window of a stream: its handle is made. */
+static int call_text(lua_State *L) {
+  struct wr_hook_call *c = lua_touserdata(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref);
+  wr_lsession_push(L, c->s);
+  wr_lwindow_push(L, 3, c->win);
+  lua_insert(L, 3);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->conf_ref);
+  lua_call(L, 3, 4);
+  if (!lua_isnil(L, 2)) wr_verdict_read_text(L, c, 2);
+  return 0;
+}
+
+static int read_text(lua_State *L) {
+  wr_verdict_read_text(L, lua_touserdata(L, 5), 1);
+  return 0;
+}
+
+/* Every other window: as for events. */
+static enum wr_vm_end enter_text(struct wr_hook_call *c, const struct wr_vm_call *call) {
+  lua_State *L = c->e->L;
+  const struct wr_lsession *session = c->s->policy;
+  if (!session || !session->has_window) {
+    lua_pushcfunction(L, call_text);
+    lua_pushlightuserdata(L, c);
+    return wr_vm_pcall(c->e->vm, call, 1, 0);
+  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref);
+  wr_lsession_push(L, c->s);
+  wr_lwindow_push(L, -1, c->win);
+  lua_insert(L, -2);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->conf_ref);
+  enum wr_vm_end end = wr_vm_pcall(c->e->vm, call, 3, 4);
+  if (end != WR_VM_OK) return end;
+  if (lua_isnil(L, -4)) {
+    lua_pop(L, 4);
+    return end;
+  }
+  lua_pushcfunction(L, read_text);
+  lua_insert(L, -5);
+  lua_pushlightuserdata(L, c);
+  return wr_vm_pcall(c->e->vm, call, 5, 0);
+}
+
 static int call_request(lua_State *L) {
   struct wr_hook_call *c = lua_touserdata(L, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref);
@@ -90,7 +134,7 @@ static enum wr_vm_end enter(struct wr_hook_call *c, const struct wr_vm_call *cal
   return wr_vm_pcall(c->e->vm, call, 1, 0);
 }
 
-/* Runs one hook; fn NULL: on_event. Whatever happens, c->out is a verdict that the relay can
+/* Runs one hook; fn NULL: on_event, or on_text where there is a window. Whatever happens, c->out is a verdict that the relay can
  * follow. */
 static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) {
   struct wr_engine *e = c->e;
@@ -103,7 +147,8 @@ static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) 
   c->bad = false;
   hook->calls++;
   e->script->epoch++;
-  enum wr_vm_end end = fn ? enter(c, &call, fn) : enter_event(c, &call);
+  enum wr_vm_end end = fn ? enter(c, &call, fn)
+                          : c->win ? enter_text(c, &call) : enter_event(c, &call);
   e->script->epoch++;
   if (!known && c->s->policy) e->streams++;
   if (end != WR_VM_OK) wr_hook_failed(e, hook, c->s, fail_of(end), wr_vm_error(e->vm), c->out);
@@ -124,6 +169,9 @@ void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook
 void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
                      const struct wr_view *raw, struct wr_verdict *out);
 void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
+
+void wr_engine_text(void *ctx, struct wr_hook_stream *s, const struct wr_hook_window *win,
+                    struct wr_verdict *out);
 
 /* Each hook sees the request as it came; routes add up, a refusal or an answer ends the chain. */
 void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
@@ -147,12 +195,28 @@ void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event 
   c.s = s;
   c.ev = ev;
   c.raw = raw;
+  c.win = NULL;
   c.out = out;
   out->kind = WR_VERDICT_DEFAULT;
   for (uint32_t i = 0; i < list.count; i++) {
     run(&c, &e->hooks[list.first + i], NULL);
     if (out->kind != WR_VERDICT_DEFAULT) return;
   }
+}
+
+/* The relay knows the chain: it asks one stage at a time. */
+void wr_engine_text(void *ctx, struct wr_hook_stream *s, const struct wr_hook_window *win,
+                    struct wr_verdict *out) {
+  struct wr_engine *e = ctx;
+  struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_TEXT);
+  WR_CHECK(win->stage < list.count);
+  struct wr_hook_call c;
+  c.e = e;
+  c.s = s;
+  c.win = win;
+  c.out = out;
+  out->kind = WR_VERDICT_DEFAULT;
+  run(&c, &e->hooks[list.first + win->stage], NULL);
 }
 
 void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome) {

@@ -18,6 +18,7 @@ static const struct {
   { "on_request", WR_HOOK_REQUEST, true },
   { "on_event", WR_HOOK_EVENT, false },
   { "on_end", WR_HOOK_END, false },
+  { "on_text", WR_HOOK_TEXT, false },
 };
 #define HOOKS (sizeof hooks / sizeof hooks[0])
 
@@ -114,7 +115,8 @@ static void prepare(lua_State *L, struct load *l, int item, int done) {
 
 /* Pushes { fn, plugin, guard, conf } of one item of a chain, or nothing when it has no such hook.
  */
-static bool push_entry(lua_State *L, int item, const char *hook, const char **name) {
+static bool push_entry(lua_State *L, int item, const char *hook, const char **name,
+                       struct wr_conf_text *text) {
   int top = lua_gettop(L);
   const struct decl *d = load_instance(L, item); /* pushes spec and conf */
   int spec = d ? top + 1 : item;
@@ -124,6 +126,8 @@ static bool push_entry(lua_State *L, int item, const char *hook, const char **na
   }
   int fn = lua_gettop(L);
   *name = d ? d->name : "conf.lua";
+  *text = (struct wr_conf_text){ .needs = WR_TEXT_TEXT, .hold_bytes = 256 };
+  if (d) load_text_of(L, spec, text);
   lua_createtable(L, 0, 4);
   lua_pushvalue(L, fn);
   lua_setfield(L, -2, "fn");
@@ -147,7 +151,8 @@ static bool push_entry(lua_State *L, int item, const char *hook, const char **na
 
 /* Pushes the list of one hook; returns its names for people, NULL and nothing pushed when it is
  * empty. */
-static const char *push_hook_list(lua_State *L, struct load *l, int chain, size_t h) {
+static const char *push_hook_list(lua_State *L, struct load *l, int chain, size_t h,
+                                  struct wr_conf_text *texts, uint32_t *text_count) {
   char store[NAMES_BYTES];
   struct wr_buf names;
   wr_buf_init(&names, store, sizeof store);
@@ -157,7 +162,10 @@ static const char *push_hook_list(lua_State *L, struct load *l, int chain, size_
   for (lua_Integer i = 1; i <= count; i++) {
     lua_rawgeti(L, chain, hooks[h].forward ? i : count + 1 - i);
     const char *name;
-    if (push_entry(L, list + 1, hooks[h].name, &name)) {
+    struct wr_conf_text text;
+    if (push_entry(L, list + 1, hooks[h].name, &name, &text)) {
+      if (hooks[h].bit == WR_HOOK_TEXT && *text_count < WR_CONF_TEXTS)
+        texts[(*text_count)++] = text;
       lua_rawseti(L, list, ++n);
       wr_buf_printf(&names, "%s%s(Lua)", n > 1 ? " " : "", name);
     }
@@ -168,11 +176,20 @@ static const char *push_hook_list(lua_State *L, struct load *l, int chain, size_
   return NULL;
 }
 
-static void fill_route(lua_State *L, struct load *l, int chain, struct wr_conf_route *r) {
-  const char **const names[HOOKS] = { &r->request_hooks, &r->event_hooks, &r->end_hooks };
+static void fill_route(lua_State *L, struct load *l, const struct decl *d, int chain,
+                       struct wr_conf_route *r) {
+  const char **const names[HOOKS] = { &r->request_hooks, &r->event_hooks, &r->end_hooks,
+                                      &r->text_hooks };
+  struct wr_conf_text *texts = load_alloc(L, l, WR_CONF_TEXTS * sizeof *texts);
+  r->texts = texts;
   lua_newtable(L);
   for (size_t h = 0; h < HOOKS; h++) {
-    *names[h] = push_hook_list(L, l, chain, h);
+    *names[h] = push_hook_list(L, l, chain, h, texts, &r->text_count);
+    if (hooks[h].bit == WR_HOOK_TEXT && *names[h] &&
+        lua_rawlen(L, -1) > WR_CONF_TEXTS) {
+      const struct place at = { d, NULL, NULL };
+      load_error_text(l, &at, "has more than %d on_text hooks", WR_CONF_TEXTS);
+    }
     if (!*names[h]) continue;
     r->hooks |= hooks[h].bit;
     lua_setfield(L, -2, hooks[h].name);
@@ -204,7 +221,7 @@ void load_hooks(lua_State *L, struct load *l) {
     int chain = lua_gettop(L);
     WR_CHECK(chain == done + 1 && route < l->conf->route_count);
     if (l->diag->errors == 0) prepare_all(L, l, chain, done);
-    fill_route(L, l, chain, &l->routes[route]);
+    fill_route(L, l, &l->decls[i], chain, &l->routes[route]);
     lua_rawseti(L, all, (lua_Integer)++route);
     lua_settop(L, done);
   }

@@ -145,6 +145,8 @@ void load_routes(lua_State *L, struct load *l);
 /* Fills the registry's list of routes and the masks; runs the plugins' prepare. */
 void load_hooks(lua_State *L, struct load *l);
 /* --- load_plugin.c --- */
+/* What a plugin's table says of its on_text. */
+void load_text_of(lua_State *L, int spec, struct wr_conf_text *out);
 /* The instance at idx (what a plugin's call gave): pushes plugin table and frozen options, returns
  * its place; NULL with nothing pushed when it is none. */
 const struct decl *load_instance(lua_State *L, int idx);

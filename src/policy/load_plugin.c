@@ -15,7 +15,12 @@ struct plugin_head {
   const char *name; /* borrowed: conf arena */
   uint32_t api;
   bool guard;
+  uint32_t needs;
+  uint32_t hold_bytes;
 };
+
+/* In the order of enum wr_text_need. */
+static const char *const text_needs[] = { "text", "reasoning", "tool", NULL };
 
 #define AT(member) (uint16_t) offsetof(struct plugin_head, member)
 static const struct wr_option plugin_fields[] = {
@@ -32,10 +37,18 @@ static const struct wr_option plugin_fields[] = {
   { .name = "on_request", .type = WR_OPT_HOOK },
   { .name = "on_event", .type = WR_OPT_HOOK },
   { .name = "on_end", .type = WR_OPT_HOOK },
-  { .name = "needs", .type = WR_OPT_LATER },
-  { .name = "hold", .type = WR_OPT_LATER },
+  { .name = "on_text", .type = WR_OPT_HOOK },
+  { .name = "needs",
+    .type = WR_OPT_FLAGS,
+    .offset = AT(needs),
+    .words = text_needs },
+  { .name = "hold",
+    .type = WR_OPT_INTEGER,
+    .offset = AT(hold_bytes),
+    .min = 1,
+    .max = 65536,
+    .def = "256" },
   { .name = "on_response_start", .type = WR_OPT_LATER },
-  { .name = "on_text", .type = WR_OPT_LATER },
   { .name = "on_slow_client", .type = WR_OPT_LATER },
   { .name = "on_pressure", .type = WR_OPT_LATER },
   { .name = "on_upstream_error", .type = WR_OPT_LATER },
@@ -62,7 +75,8 @@ static const char *name_option(lua_State *L, struct load *l, int idx) {
 }
 
 static void check_functions(lua_State *L, struct load *l, const struct place *top) {
-  static const char *const names[] = { "prepare", "on_request", "on_event", "on_end", NULL };
+  static const char *const names[] = { "prepare", "on_request", "on_event", "on_end",
+                                       "on_text", NULL };
   for (size_t i = 0; names[i]; i++) {
     const struct place at = { top->decl, NULL, names[i] };
     int type = load_option(L, 1, names[i]);
@@ -120,6 +134,23 @@ static int plugin_call(lua_State *L) {
   lua_settop(L, 4);
   luaL_setmetatable(L, INSTANCE_TYPE);
   return 1;
+}
+
+void load_text_of(lua_State *L, int spec, struct wr_conf_text *out) {
+  *out = (struct wr_conf_text){ .needs = WR_TEXT_TEXT, .hold_bytes = 256 };
+  if (load_option(L, spec, "needs") == LUA_TTABLE) {
+    out->needs = 0;
+    for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, -1); i++) {
+      lua_rawgeti(L, -1, i);
+      for (uint32_t k = 0; text_needs[k]; k++)
+        if (wr_span_eq(load_span(L, -1), wr_span_str(text_needs[k]))) out->needs |= 1u << k;
+      lua_pop(L, 1);
+    }
+  }
+  if (load_option(L, spec, "hold") == LUA_TNUMBER) out->hold_bytes = (uint32_t)lua_tointeger(L, -1);
+  load_option(L, spec, "guard");
+  out->guard = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 3);
 }
 
 const struct decl *load_instance(lua_State *L, int idx) {

@@ -80,6 +80,50 @@ void wr_verdict_read_event(lua_State *L, struct wr_hook_call *c, int first) {
   *c->out = v;
 }
 
+/* An index of the window at idx: lo to hi; false: bad() was called. */
+static bool read_index(lua_State *L, struct wr_hook_call *c, int idx, size_t lo, size_t hi,
+                       size_t *out) {
+  int ok = 0;
+  lua_Integer n = lua_type(L, idx) == LUA_TNUMBER ? lua_tointegerx(L, idx, &ok) : 0;
+  if (!ok || n < (lua_Integer)lo || n > (lua_Integer)hi) {
+    bad(c, "returned a place that is no integer from %d to %d", (int)lo, (int)hi);
+    return false;
+  }
+  *out = (size_t)n;
+  return true;
+}
+
+static bool read_replace(lua_State *L, struct wr_hook_call *c, int first, struct wr_verdict *v) {
+  size_t len = c->win->text.len;
+  if (!is_text(L, first + 1, TEXT_MAX_BYTES)) {
+    bad(c, "returned \"replace\" without a string of at most %d bytes", (int)TEXT_MAX_BYTES);
+    return false;
+  }
+  v->kind = WR_VERDICT_REPLACE;
+  v->text = keep(L, c, first + 1, KEEP_TEXT);
+  if (lua_isnil(L, first + 2)) return true;
+  if (!read_index(L, c, first + 2, 1, len + 1, &v->i)) return false;
+  v->j = len;
+  return lua_isnil(L, first + 3) || read_index(L, c, first + 3, v->i - 1, len, &v->j);
+}
+
+void wr_verdict_read_text(lua_State *L, struct wr_hook_call *c, int first) {
+  struct wr_verdict v = wr_verdict_none();
+  if (is_word(L, first, "pass")) return;
+  if (is_word(L, first, "replace")) {
+    if (read_replace(L, c, first, &v)) *c->out = v;
+  } else if (is_word(L, first, "hold")) {
+    v.kind = WR_VERDICT_HOLD;
+    if (lua_isnil(L, first + 1) ||
+        read_index(L, c, first + 1, 1, c->win->text.len + 1, &v.i))
+      *c->out = v;
+  } else if (is_word(L, first, "drop") || is_word(L, first, "stop")) {
+    wr_verdict_read_event(L, c, first);
+  } else {
+    bad_word(L, c, first, "nil, \"pass\", \"drop\", \"replace\", \"hold\" or \"stop\"");
+  }
+}
+
 /* Options of a route verdict that were read so far. */
 struct route_options {
   int64_t max_tokens, deadline_ms; /* -1: none */

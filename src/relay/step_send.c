@@ -207,6 +207,16 @@ static enum wr_err encoding_check(const struct wr_session *s, const struct wr_he
   return WR_E_ENCODING;
 }
 
+/* A guard looks at streams only: what comes whole would pass it unseen. */
+static enum wr_err guard_check(const struct wr_session *s) {
+  if (!s->hook || !(s->route->hooks & WR_HOOK_TEXT) || s->mode != WR_MODE_RAW) return WR_OK;
+  bool success = s->upstream_status >= 200 && s->upstream_status <= 299;
+  if (!success || s->no_body || s->dialect == WR_DIALECT_NONE) return WR_OK;
+  for (uint32_t i = 0; i < s->route->text_count; i++)
+    if (s->route->texts[i].guard) return WR_E_POLICY_ERROR;
+  return WR_OK;
+}
+
 /* The answer's head is here; on POOL_FULL nothing has happened. */
 static enum wr_err answered(struct wr_session *s, const struct wr_head *h, const char *base) {
   struct wr_attempt *at = s->at;
@@ -214,6 +224,7 @@ static enum wr_err answered(struct wr_session *s, const struct wr_head *h, const
   s->no_body = h->framing == WR_FRAMING_NONE;
   s->mode = (uint8_t)mode_of(s, h, base);
   enum wr_err err = encoding_check(s, h, base);
+  if (err == WR_OK) err = guard_check(s);
   if (err == WR_OK) err = write_answer_head(s, h, base);
   if (err != WR_OK) return err;
   s->first_byte_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);

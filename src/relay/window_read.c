@@ -286,9 +286,9 @@ static void read_ollama(struct wr_window_found *f, const struct wr_event *ev,
                         const struct wr_json_value *v) {
   struct wr_span doc = ev->data;
   take(f, doc, &v[OLL_THINKING], WR_EVENT_REASONING, 0, 0);
-  take(f, doc, &v[OLL_THINKING2], WR_EVENT_REASONING, 0, 0);
+  take(f, doc, &v[OLL_THINKING2], WR_EVENT_REASONING, 0, 1);
   take(f, doc, &v[OLL_CONTENT], WR_EVENT_TEXT, 0, 0);
-  take(f, doc, &v[OLL_RESPONSE], WR_EVENT_TEXT, 0, 0);
+  take(f, doc, &v[OLL_RESPONSE], WR_EVENT_TEXT, 0, 1);
   uint8_t n = f->count;
   take(f, doc, &v[OLL_ARGS], WR_EVENT_TOOL, 0, 0);
   if (f->count > n) f->ends = WR_WINDOW_ENDS_INDEX; /* arguments come whole */
