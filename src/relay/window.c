@@ -63,26 +63,16 @@ static enum wr_err window_for(struct wr_windows *ws, const struct wr_window_foun
   return WR_OK;
 }
 
-/* The text of a literal, decoded, behind what the window has. */
-static enum wr_err append_text(struct wr_text_window *w, const struct wr_window_found_text *t,
-                               bool remember, uint32_t *bytes) {
+/* The text of an event goes behind what the window has. */
+static enum wr_err append_text(struct wr_windows *ws, const struct wr_window_found_text *t,
+                               bool remember, struct wr_text_slot *slot) {
+  struct wr_text_window *w = &ws->windows[slot->window];
   size_t before = w->text.len;
-  enum wr_err err = WR_OK;
-  if (t->raw || !memchr(t->literal.ptr, '\\', t->literal.len)) {
-    err = wr_window_put(&w->text, t->literal);
-  } else {
-    struct wr_buf out;
-    err = wr_window_room(&w->text, t->literal.len + 2);
-    if (err != WR_OK) return err;
-    wr_buf_init(&out, w->text.ptr + before, w->text.cap - before);
-    /* The quotes stand around it. */
-    err = wr_json_string_decode(wr_span_make(t->literal.ptr - 1, t->literal.len + 2), &out);
-    w->text.len += out.len;
-  }
-  *bytes = (uint32_t)(w->text.len - before);
+  enum wr_err err = wr_window_decode(ws, w, t, &slot->edited);
+  slot->bytes = (uint32_t)(w->text.len - before);
   if (err != WR_OK || !remember) return err;
-  if (w->came.len + *bytes > WR_WINDOW_MEMORY_BYTES) return WR_E_EVENT_TOO_LARGE;
-  return wr_window_put(&w->came, wr_span_make(w->text.ptr + before, *bytes));
+  if (w->came.len + slot->bytes > WR_WINDOW_MEMORY_BYTES) return WR_E_EVENT_TOO_LARGE;
+  return wr_window_put(&w->came, wr_span_make(w->text.ptr + before, slot->bytes));
 }
 
 /* --- verdicts --- */
@@ -274,9 +264,8 @@ static enum wr_err take_texts(struct wr_session *s, const struct wr_window_found
     slot->len = base ? (uint32_t)t->literal.len : 0;
     err = window_for(ws, t, remember, &slot->window);
     if (err != WR_OK) break;
-    struct wr_text_window *w = &ws->windows[slot->window];
-    w->touched = ws->events;
-    err = append_text(w, t, remember, &slot->bytes);
+    ws->windows[slot->window].touched = ws->events;
+    err = append_text(ws, t, remember, slot);
     if (err == WR_OK) e->count++;
   }
   return err;

@@ -24,6 +24,50 @@ enum wr_err wr_window_put(struct wr_window_bytes *b, struct wr_span bytes) {
   return WR_OK;
 }
 
+/* Does the literal end in the first escape of a pair? */
+static bool ends_in_half(struct wr_span s) {
+  if (s.len < 6) return false;
+  const char *p = s.ptr + s.len - 6;
+  if (p[0] != '\\' || p[1] != 'u' || (p[2] | 0x20) != 'd') return false;
+  char c = (char)(p[3] | 0x20);
+  if (p[3] != '8' && p[3] != '9' && c != 'a' && c != 'b') return false;
+  size_t slashes = 0;
+  while (p - slashes > s.ptr && *(p - slashes - 1) == '\\') slashes++;
+  return slashes % 2 == 0;
+}
+
+static enum wr_err decode_into(struct wr_text_window *w, struct wr_span quoted) {
+  struct wr_buf out;
+  enum wr_err err = wr_window_room(&w->text, quoted.len);
+  if (err != WR_OK) return err;
+  wr_buf_init(&out, w->text.ptr + w->text.len, w->text.cap - w->text.len);
+  err = wr_json_string_decode(quoted, &out);
+  w->text.len += out.len;
+  return err;
+}
+
+enum wr_err wr_window_decode(struct wr_windows *ws, struct wr_text_window *w,
+                             const struct wr_window_found_text *t, bool *edited) {
+  struct wr_span literal = t->literal;
+  bool half = !t->raw && ends_in_half(literal);
+  if (!w->has_half && !half) {
+    if (t->raw || !memchr(literal.ptr, '\\', literal.len)) return wr_window_put(&w->text, literal);
+    return decode_into(w, wr_span_make(literal.ptr - 1, literal.len + 2)); /* with its quotes */
+  }
+  *edited = true;
+  ws->tmp.len = 0;
+  enum wr_err err = wr_window_put(&ws->tmp, WR_SPAN("\""));
+  if (err == WR_OK && w->has_half) err = wr_window_put(&ws->tmp, wr_span_make(w->half, 6));
+  w->has_half = half;
+  if (half) {
+    literal.len -= 6;
+    memcpy(w->half, literal.ptr + literal.len, 6);
+  }
+  if (err == WR_OK) err = wr_window_put(&ws->tmp, literal);
+  if (err == WR_OK) err = wr_window_put(&ws->tmp, WR_SPAN("\""));
+  return err == WR_OK ? decode_into(w, wr_span_make(ws->tmp.ptr, ws->tmp.len)) : err;
+}
+
 /* The shares of the events: a to b go, n bytes come in at a. */
 static void share(struct wr_windows *ws, uint32_t window, size_t a, size_t b, size_t n) {
   size_t pos = 0;

@@ -63,6 +63,8 @@ struct wr_text_window {
                                     one before */
   struct wr_window_bytes text;   /* of the events that wait */
   struct wr_window_json state;   /* in front of `text` */
+  char half[6];                  /* the first escape of a surrogate pair whose second comes later */
+  bool has_half;
   struct wr_window_bytes came, sent; /* Responses: from the start */
 };
 
@@ -115,6 +117,11 @@ void wr_window_copy(struct wr_window_copy *c, struct wr_span bytes);
 void wr_window_copy_end(struct wr_window_copy *c, const struct wr_window_event *event);
 
 /* --- window_edit.c --- */
+
+/* Puts the text of a literal, decoded, behind what the window has. A surrogate pair that was cut
+ * apart is put together: it all goes with its second half, *edited is set. */
+WR_MUST_USE enum wr_err wr_window_decode(struct wr_windows *ws, struct wr_text_window *w,
+                                         const struct wr_window_found_text *t, bool *edited);
 
 /* Puts text in place of the bytes a to b of a window and marks the events that held them. */
 WR_MUST_USE enum wr_err wr_window_splice(struct wr_windows *ws, uint32_t window, size_t a,

@@ -316,6 +316,20 @@ static void odd_events(void **state) {
   close_filter(&f);
 }
 
+/* A pair of surrogates that stands in two deltas is one character. */
+static void surrogates(void **state) {
+  (void)state;
+  struct filter f;
+  open_filter(&f, true);
+  f.find = "\xf0\x9f\x98\x80";
+  f.with = ":)";
+#define PIECE(t) "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" t "\"}}]}\n\n"
+  const char *const parts[] = { PIECE("a\\\\ud83d\\ud83d"), PIECE("\\uDE00b"), STOP, DONE };
+  exchange(&f.r, CHAT, chunked(parts, 4));
+  assert_string_equal(body, PIECE("a\\\\ud83d") PIECE(":)b") STOP DONE);
+  close_filter(&f);
+}
+
 /* Shapes that may hide text. */
 static void unknown(void **state) {
   (void)state;
@@ -436,7 +450,7 @@ int main(void) {
     cmocka_unit_test(verdicts),   cmocka_unit_test(rounds),       cmocka_unit_test(borders),
     cmocka_unit_test(bounds),     cmocka_unit_test(stages),       cmocka_unit_test(kinds),
     cmocka_unit_test(odd_events), cmocka_unit_test(unknown),      cmocka_unit_test(not_a_stream),
-    cmocka_unit_test(big),        cmocka_unit_test(recordings),
+    cmocka_unit_test(surrogates),   cmocka_unit_test(big),        cmocka_unit_test(recordings),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
