@@ -9,7 +9,13 @@
 #define WR_ENGINE_MAGIC 0xe4914e01u
 #define WR_PLUGIN_ERRORS 5
 
-enum wr_hook_id { WR_HOOK_ID_REQUEST, WR_HOOK_ID_EVENT, WR_HOOK_ID_END, WR_HOOK_ID_TEXT, WR_HOOK_IDS };
+enum wr_hook_id {
+  WR_HOOK_ID_REQUEST,
+  WR_HOOK_ID_EVENT,
+  WR_HOOK_ID_END,
+  WR_HOOK_ID_TEXT,
+  WR_HOOK_IDS
+};
 
 /* One plugin of a worker, whatever routes use it; or the functions that stand in one route, since
  * those of another must not pay for their failures. */

@@ -134,8 +134,8 @@ static enum wr_vm_end enter(struct wr_hook_call *c, const struct wr_vm_call *cal
   return wr_vm_pcall(c->e->vm, call, 1, 0);
 }
 
-/* Runs one hook; fn NULL: on_event, or on_text where there is a window. Whatever happens, c->out is a verdict that the relay can
- * follow. */
+/* Runs one hook; fn NULL: on_event, or on_text where there is a window. Whatever happens, c->out is
+ * a verdict that the relay can follow. */
 static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) {
   struct wr_engine *e = c->e;
   if (e->plugins[hook->plugin].until_us && wr_hook_aside(e, hook, c->s, c->out)) return;

@@ -31,6 +31,7 @@ static bool is_of(const struct wr_text_window *w, const struct wr_window_found_t
 static enum wr_err window_for(struct wr_windows *ws, const struct wr_window_found_text *t,
                               bool remember, uint32_t *out) {
   uint32_t spare = UINT32_MAX;
+  WR_DCHECK(t->kind < WR_EVENT_KINDS && t->literal.len > 0);
   for (uint32_t i = 0; i < ws->window_count; i++) {
     if (is_of(&ws->windows[i], t)) {
       *out = i;
@@ -68,6 +69,7 @@ static enum wr_err append_text(struct wr_windows *ws, const struct wr_window_fou
                                bool remember, struct wr_text_slot *slot) {
   struct wr_text_window *w = &ws->windows[slot->window];
   size_t before = w->text.len;
+  WR_DCHECK(slot->window < ws->window_count);
   enum wr_err err = wr_window_decode(ws, w, t, &slot->edited);
   slot->bytes = (uint32_t)(w->text.len - before);
   if (err != WR_OK || !remember) return err;
@@ -89,6 +91,7 @@ static enum wr_err replace(struct asking *a, const struct wr_verdict *v) {
   struct wr_windows *ws = a->s->at->win;
   struct wr_text_window *w = &ws->windows[a->window];
   size_t from = w->clear[a->stage], len = a->upper - from;
+  WR_CHECK(from <= a->upper && a->upper <= w->text.len);
   size_t i = v->i ? v->i : 1, j = v->i ? v->j : len;
   if (i > len + 1 || j > len || j + 1 < i) return WR_E_ARG;
   size_t lo = from + i - 1, hi = from + j;
@@ -109,6 +112,7 @@ static enum wr_err drop(struct asking *a) {
   struct wr_text_window *w = &ws->windows[a->window];
   if (w->json) return WR_E_ARG; /* a piece of JSON without its rest */
   size_t from = w->clear[a->stage];
+  WR_CHECK(from <= a->upper && a->upper <= w->text.len);
   enum wr_err err = wr_window_splice(ws, a->window, from, a->upper, wr_span_make("", 0));
   if (err != WR_OK) return err;
   for (uint32_t k = 0; k < a->stage; k++) w->clear[k] -= a->upper - from;
@@ -122,6 +126,7 @@ static void hold(struct asking *a, const struct wr_conf_text *stage, size_t i) {
   if (to > a->upper) to = a->upper;
   if (a->upper - to > stage->hold_bytes) to = a->upper - stage->hold_bytes;
   w->clear[a->stage] = a->last ? a->upper : wr_window_cut(w, from, to);
+  WR_DCHECK(w->clear[a->stage] >= from && w->clear[a->stage] <= a->upper);
 }
 
 /* What one verdict does. WR_E_AGAIN: the hook is asked about what is left. */
@@ -158,6 +163,7 @@ static enum wr_err ask_stage(struct asking *a, struct wr_verdict *v) {
   for (unsigned round = 0; err == WR_E_AGAIN && round < ROUNDS; round++) {
     const struct wr_text_window *w = &s->at->win->windows[a->window];
     size_t from = w->clear[a->stage];
+    WR_CHECK(from < a->upper && a->upper <= w->text.len);
     const struct wr_hook_window win = { .text = wr_span_make(w->text.ptr + from, a->upper - from),
                                         .kind = w->kind,
                                         .index = w->index,
@@ -176,6 +182,7 @@ static enum wr_err ask_stage(struct asking *a, struct wr_verdict *v) {
 static enum wr_err judge(struct wr_session *s, uint32_t window, bool last, struct wr_verdict *v) {
   struct wr_windows *ws = s->at->win;
   struct asking a = { .s = s, .window = window };
+  WR_CHECK(window < ws->window_count && s->route->text_count <= WR_CONF_TEXTS);
   a.upper = ws->windows[window].text.len;
   for (uint32_t i = 0; i < s->route->text_count; i++) {
     struct wr_text_window *w = &ws->windows[window];
@@ -205,6 +212,7 @@ static enum wr_err stop(struct wr_session *s, const struct wr_verdict *v) {
   for (uint32_t i = 0; i < ws->window_count; i++) {
     struct wr_text_window *w = &ws->windows[i];
     size_t to = w->clear[stages - 1];
+    WR_CHECK(to <= w->text.len);
     enum wr_err err = wr_window_splice(ws, i, to, w->text.len, wr_span_make("", 0));
     if (err != WR_OK) return err;
     for (uint32_t k = 0; k < stages; k++) w->clear[k] = to;
@@ -277,12 +285,14 @@ static enum wr_err push_copied(struct wr_session *s, const struct wr_window_even
   struct wr_span doc = event->joined ? event->ev->data : event->raw;
   struct wr_window_copy c = { .s = s, .kind = event->ev->kind };
   size_t done = 0;
+  WR_DCHECK(f->count > 0 && e->count == f->count);
   const struct wr_window_event plain = { .ev = event->ev };
   wr_window_copy_open(&c, event);
   for (uint8_t k = 0; c.err == WR_OK && k < f->count; k++) {
     /* In the order of the document. */
     uint8_t n = f->count == 2 && f->texts[1].literal.ptr < f->texts[0].literal.ptr ? 1 - k : k;
     size_t off = (size_t)(f->texts[n].literal.ptr - doc.ptr);
+    WR_CHECK(off >= done && off <= doc.len);
     wr_window_copy(&c, wr_span_sub(doc, done, off - done));
     bool one_line = c.one_line;
     wr_window_copy_end(&c, &plain);
@@ -313,6 +323,7 @@ static enum wr_err push_pieces(struct wr_session *s, uint8_t kind) {
 static enum wr_err push_event(struct wr_session *s, const struct wr_window_event *event,
                               const struct wr_window_found *f) {
   struct wr_text_entry e = { .kind = event->ev->kind, .lead = event->lead };
+  WR_DCHECK(f->count <= WR_WINDOW_SLOTS && event->raw.len > 0);
   bool in_place = event->whole->len && !event->joined;
   enum wr_err err = take_texts(s, f, in_place ? event->raw.ptr : NULL, &e);
   if (err != WR_OK) return err;
@@ -399,6 +410,7 @@ enum wr_err wr_window_take(struct wr_session *s, const struct wr_window_event *e
 }
 
 enum wr_err wr_window_end(struct wr_session *s) {
+  WR_DCHECK(s->at != NULL);
   if (!s->at->win) return WR_OK;
   const struct wr_window_found all = { .ends = WR_WINDOW_ENDS_ALL };
   struct wr_verdict v = no_verdict();

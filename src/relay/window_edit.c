@@ -6,6 +6,7 @@
 #include "relay/window_priv.h"
 
 enum wr_err wr_window_room(struct wr_window_bytes *b, size_t more) {
+  WR_DCHECK(b->len <= b->cap);
   if (more <= b->cap - b->len) return WR_OK;
   size_t cap = b->cap ? b->cap : 256;
   while (cap - b->len < more) cap *= 2;
@@ -70,6 +71,7 @@ enum wr_err wr_window_decode(struct wr_windows *ws, struct wr_text_window *w,
 
 /* The shares of the events: a to b go, n bytes come in at a. */
 static void share(struct wr_windows *ws, uint32_t window, size_t a, size_t b, size_t n) {
+  WR_DCHECK(a <= b);
   size_t pos = 0;
   struct wr_text_slot *taker = NULL;
   for (uint32_t i = 0; i < ws->count; i++) {

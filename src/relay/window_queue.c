@@ -18,6 +18,7 @@ enum wr_err wr_window_push(struct wr_windows *ws, struct wr_text_entry *take_ent
     ws->cap = cap;
     ws->head = 0;
   }
+  WR_DCHECK(take_entry->count <= WR_WINDOW_SLOTS && ws->count < ws->cap);
   ws->bytes += take_entry->view.len;
   *wr_window_entry(ws, ws->count++) = *take_entry;
   return WR_OK;
@@ -46,6 +47,7 @@ void wr_window_copy(struct wr_window_copy *c, struct wr_span bytes) {
         return;
       }
     }
+    WR_CHECK(c->len <= c->block->cap);
     size_t room = c->block->cap - c->len, n = bytes.len < room ? bytes.len : room;
     char *to = c->block->data + c->len;
     memcpy(to, bytes.ptr, n);
@@ -79,6 +81,7 @@ void wr_window_copy_end(struct wr_window_copy *c, const struct wr_window_event *
 /* Has every stage let go of the event's text? The window's first bytes are its. */
 static bool may_leave(const struct wr_windows *ws, const struct wr_text_entry *e,
                       uint32_t stages) {
+  WR_DCHECK(stages > 0 && stages <= WR_CONF_TEXTS);
   for (uint8_t k = 0; k < e->count; k++) {
     const struct wr_text_window *w = &ws->windows[e->slots[k].window];
     if (w->clear[stages - 1] < e->slots[k].bytes) return false;
@@ -96,6 +99,7 @@ static bool is_edited(const struct wr_text_entry *e) {
 static void put_slot(const struct wr_windows *ws, const struct wr_text_slot *slot,
                      struct wr_buf *out) {
   struct wr_span text = wr_span_make(ws->windows[slot->window].text.ptr, slot->bytes);
+  WR_CHECK(slot->bytes <= ws->windows[slot->window].text.len);
   if (slot->raw) wr_buf_put(out, text.len ? text : WR_SPAN("{}"));
   else wr_buf_json_text(out, text);
 }
@@ -194,7 +198,10 @@ static enum wr_err text_left(struct wr_text_window *w, size_t bytes, uint32_t st
   if (remember) err = wr_window_put(&w->sent, gone);
   memmove(w->text.ptr, w->text.ptr + bytes, w->text.len - bytes);
   w->text.len -= bytes;
-  for (uint32_t i = 0; i < stages; i++) w->clear[i] -= bytes;
+  for (uint32_t i = 0; i < stages; i++) {
+    WR_CHECK(w->clear[i] >= bytes);
+    w->clear[i] -= bytes;
+  }
   return err;
 }
 
@@ -211,6 +218,7 @@ enum wr_err wr_window_flush(struct wr_session *s) {
     if (err != WR_OK) break;
     for (uint8_t k = 0; err == WR_OK && k < e->count; k++)
       err = text_left(&ws->windows[e->slots[k].window], e->slots[k].bytes, stages, remember);
+    WR_CHECK(ws->bytes >= bytes);
     ws->bytes -= bytes;
     ws->head = (ws->head + 1) & (ws->cap - 1);
     ws->count--;

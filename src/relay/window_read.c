@@ -127,6 +127,7 @@ void wr_window_reader_free(struct wr_window_reader *reader) {
 static enum wr_err values_of(struct wr_window_reader *r, enum wr_dialect d, struct wr_span doc,
                              struct wr_json_value *v) {
   struct wr_json_shape *shapes = r->shapes[d];
+  WR_DCHECK(d < WR_DIALECTS && tables[d].count > 0);
   size_t worst = 0;
   for (size_t i = 0; i < WR_DIALECT_SHAPES; i++) {
     size_t k = (r->last[d] + i) % WR_DIALECT_SHAPES;

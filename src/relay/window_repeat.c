@@ -7,6 +7,7 @@
 
 /* The window whose whole text the literal (with its quotes) is; UINT32_MAX: none. */
 static uint32_t window_of(struct wr_windows *ws, struct wr_span literal) {
+  WR_DCHECK(literal.len >= 2 && literal.ptr[0] == '"');
   bool escaped = memchr(literal.ptr, '\\', literal.len) != NULL;
   struct wr_span plain = wr_json_unquote(literal);
   if (escaped) {
@@ -73,6 +74,7 @@ static bool next_change(struct wr_windows *ws, struct wr_span doc, size_t *at,
 static enum wr_err put_sent(struct wr_windows *ws, struct wr_window_copy *c, uint32_t window) {
   struct wr_text_window *w = &ws->windows[window];
   size_t bytes = w->sent.len + w->text.len;
+  WR_DCHECK(w->changed && window < ws->window_count);
   ws->tmp.len = 0;
   enum wr_err err = wr_window_room(&ws->tmp, bytes * 7 + 2);
   if (err != WR_OK) return err;

@@ -206,7 +206,8 @@ static const struct bad {
     "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", cache = { ttl = \"10m\" } }\n" },
   { 3, "route 'r': 'on_slow_client' is not available in this version",
     BASE_L BASE_U
-    "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", on_slow_client = function() end }\n" },
+    "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\",\n"
+    " on_slow_client = function() end }\n" },
   { 3, "route 'r': 'on_event' must be a function, not a string",
     BASE_L BASE_U
     "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", on_event = \"x\" }\n" },

@@ -55,7 +55,8 @@ static const char *const first_of[SHAPES] = {
 static const char *const last_of[SHAPES] = {
   STOP USAGE DONE,
   "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
-  "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},"
+  "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":"
+  "{\"stop_reason\":\"end_turn\"},"
   "\"usage\":{\"output_tokens\":5}}\n\n"
   "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
   "", /* repeats the text: made */

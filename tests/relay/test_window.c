@@ -109,8 +109,10 @@ static void cuts(void **state) {
   f.with = "[\"\xf0\x9f\x98\x80\"]";
   for (enum shape shape = CHAT; shape < SHAPES; shape++)
     for (int kind = 0; kind < 2; kind++)
-      every_cut(&f, shape, kind, "a \xf0\x9f\x98\x80 s\xc3\xa9" "cret\n, s\xc3\xa9 and s\xc3\xa9" "cret",
-                "a \xf0\x9f\x98\x80 [\"\xf0\x9f\x98\x80\"]\n, s\xc3\xa9 and [\"\xf0\x9f\x98\x80\"]");
+      every_cut(&f, shape, kind,
+                "a \xf0\x9f\x98\x80 s\xc3\xa9" "cret\n, s\xc3\xa9 and s\xc3\xa9" "cret",
+                "a \xf0\x9f\x98\x80 [\"\xf0\x9f\x98\x80\"]\n, s\xc3\xa9 and "
+                "[\"\xf0\x9f\x98\x80\"]");
   close_filter(&f);
 }
 
@@ -186,8 +188,8 @@ static void verdicts(void **state) {
   expect(&f, "abcdefghi", "complete");
   say(&f, WR_VERDICT_HOLD, "", 3, 0);
   expect(&f, "abcdefghi", "complete");
-  say(&f, WR_VERDICT_REPLACE, "X", 0, 0);
-  expect(&f, "XXX", "complete");
+  say(&f, WR_VERDICT_REPLACE, "Y", 0, 0);
+  expect(&f, "YYY", "complete");
   say(&f, WR_VERDICT_REPLACE, "\xff\"", 0, 0);
   expect(&f, "\xef\xbf\xbd\"\xef\xbf\xbd\"\xef\xbf\xbd\"", "complete");
   say(&f, WR_VERDICT_REPLACE, "X", 9, 9); /* beyond the window: not done */
@@ -278,10 +280,11 @@ static void kinds(void **state) {
   open_filter(&f, true);
   f.find = "xyz";
   f.with = "!";
-  static const char r1[] = "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning\":\"..xy\"}}]}\n\n";
+  static const char r1[] =
+      "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning\":\"..xy\"}}]}\n\n";
   const char *const parts[] = { ROLE, r1, HELLO, STOP, DONE };
   exchange(&f.r, CHAT, chunked(parts, 5));
-  assert_int_equal(f.lasts, 2 - 1 + 0); /* hello holds nothing back, so only the reasoning ends */
+  assert_int_equal(f.lasts, 1); /* hello holds nothing back, so only the reasoning ends */
   char all[2048];
   snprintf(all, sizeof all, "%s%s%s%s%s", ROLE, r1, HELLO, STOP, DONE);
   assert_string_equal(body, all);
@@ -306,8 +309,8 @@ static void odd_events(void **state) {
   };
   exchange(&f.r, CHAT, chunked(parts, 5));
   assert_string_equal(body,
-                      "data: {\"choices\":[{\"index\":0, \"delta\":{\"content\":\"a ok\"}}]}\n\n"
-                      ": ping\n\n"
+                      "data: {\"choices\":[{\"index\":0, \"delta\":{\"content\":\"a ok\"}}]}"
+                      "\n\n: ping\n\n"
                       "data: {\"choices\":[{\"index\":0,\"logprobs\":null,"
                       "\"delta\":{\"content\":\" ok\"}}]}\n\n"
                       "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"},"
