@@ -206,7 +206,7 @@ static const struct bad {
     "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", cache = { ttl = \"10m\" } }\n" },
   { 3, "route 'r': 'on_slow_client' is not available in this version",
     BASE_L BASE_U
-    "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\",\n"
+    "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\","
     " on_slow_client = function() end }\n" },
   { 3, "route 'r': 'on_event' must be a function, not a string",
     BASE_L BASE_U
@@ -223,8 +223,8 @@ static const struct bad {
     "weir.plugin { name = \"p\", api = 2 }\n" BASE_L BASE_U BASE_R },
   { 1, "plugin 'p': unknown option 'on_requst' (did you mean 'on_request'?)",
     "weir.plugin { name = \"p\", api = 1, on_requst = 1 }\n" BASE_L BASE_U BASE_R },
-  { 1, "plugin 'p': 'on_text' is not available in this version",
-    "weir.plugin { name = \"p\", api = 1, on_text = function() end }\n" BASE_L BASE_U BASE_R },
+  { 1, "plugin 'p': 'on_pressure' is not available in this version",
+    "weir.plugin { name = \"p\", api = 1, on_pressure = function() end }\n" BASE_L BASE_U BASE_R },
   { 1, "plugin 'p': 'schema.a' must be { \"type\", … }",
     "weir.plugin { name = \"p\", api = 1, schema = { a = { \"int\" } } }\n" BASE_L BASE_U BASE_R },
   { 1, "plugin 'p': 'schema.a' has an unknown property 'defalt' (did you mean 'default'?)",

@@ -338,8 +338,8 @@ static void unknown(void **state) {
   (void)state;
   static const char *const shapes[] = {
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":[{\"text\":\"zebra\"}]}}]}\n\n",
-    "data: {\"choices\":[{\"index\":0,\"delta\":{}},{\"index\":1,\"delta\":{\"content\":\"zebra\"}}]}"
-    "\n\n",
+    "data: {\"choices\":[{\"index\":0,\"delta\":{}},"
+    "{\"index\":1,\"delta\":{\"content\":\"zebra\"}}]}\n\n",
     "data: {\"choices\":[{\"index\":0,\"message\":{\"content\":\"zebra\"}}]}\n\n",
   };
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
