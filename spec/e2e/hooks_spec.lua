@@ -87,6 +87,24 @@ describe("a hook", function()
     s:stop()
   end))
 
+  it("replaces text wherever it was cut", io_.test(function()
+    local s = weir.run { conf = UP .. routes [[on_text = function(win)
+        local i, j = win:find("6 t7 t", 1, true)
+        if i then return "replace", "6 + ", i, j end
+        local tail = not win:last() and win:tail("%w ")
+        if tail then return "hold", tail end
+      end]] }
+    for i, name in ipairs(dialects.names) do
+      local r = assert(http.fetch(dialects.ask(name, s.port)))
+      assert.is_true(r.clean)
+      local text = dialects.text(name, r.body)
+      assert(text:find("t5 t6 + 8 t9", 1, true), text)
+      assert.is_nil(r.body:find("t6 t7", 1, true), r.body)
+      assert.equal("complete", s:line(i).outcome)
+    end
+    s:stop()
+  end))
+
   for _, reason in ipairs { "length", "content_filter" } do
     it("may stop a stream, which then ends legally: " .. reason, io_.test(function()
       local s = weir.run { conf = UP .. routes(([[on_event = function(ev, s)
