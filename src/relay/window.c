@@ -345,12 +345,13 @@ static enum wr_err take(struct wr_session *s, const struct wr_window_event *even
   if (err != WR_OK) return err;
   if (f->repeats) {
     err = end_windows(s, f, v);
-    if (err != WR_OK && err != WR_E_POLICY_STOP) return err;
-    enum wr_err repeated = wr_window_repeat(s, event);
-    if (repeated == WR_E_AGAIN) repeated = push_event(s, event, f);
-    else wr_view_drop(event->whole);
+    if (err == WR_OK) err = wr_window_repeat(s, event);
+    if (err == WR_E_AGAIN) return push_event(s, event, f);
+    wr_view_drop(event->whole);
     if (s->at->part.bytes) wr_viewq_consume(&s->at->part, s->at->part.bytes);
-    return err == WR_OK ? repeated : err;
+    if (err == WR_E_POLICY_STOP) /* it says what was stopped: the client never sees it */
+      s->terminator = s->finish = false;
+    return err;
   }
   err = push_event(s, event, f);
   for (uint8_t k = 0; err == WR_OK && k < f->count; k++)

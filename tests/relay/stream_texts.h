@@ -60,8 +60,8 @@ static const char *const last_of[SHAPES] = {
   "\"usage\":{\"output_tokens\":5}}\n\n"
   "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
   "", /* repeats the text: made */
-  "{\"model\":\"m\",\"done\":true,\"message\":{\"role\":\"assistant\",\"content\":\"\"},"
-  "\"eval_count\":3}\n",
+  ("{\"model\":\"m\",\"done\":true,\"message\":{\"role\":\"assistant\",\"content\":\"\"},"
+   "\"eval_count\":3}\n"),
 };
 
 static inline void put_literal(struct wr_buf *b, struct wr_span text) {

@@ -13,6 +13,7 @@ struct filter {
   size_t seen_len;
   unsigned calls, lasts, rounds;
   struct wr_verdict say; /* kind set: this is said instead */
+  bool stop_last;        /* holds all, and stops at the end */
 };
 
 static size_t may_grow(const char *find, struct wr_span text) {
@@ -32,6 +33,12 @@ static void filter_text(void *ctx, struct wr_hook_stream *s, const struct wr_hoo
   assert_true(wr_json_utf8_valid(win->text));
   if (f->say.kind) {
     *out = f->say;
+    return;
+  }
+  if (f->stop_last) {
+    out->kind = win->last ? WR_VERDICT_STOP : WR_VERDICT_HOLD;
+    out->text = WR_SPAN("no");
+    out->i = 0;
     return;
   }
   struct wr_span t = win->text;
@@ -198,6 +205,13 @@ static void verdicts(void **state) {
   expect(&f, "", "stopped");
   say(&f, WR_VERDICT_STOP, "length", 0, 0);
   expect(&f, "", "over_budget");
+  f.say.kind = 0;
+  f.stop_last = true;
+  expect(&f, "", "stopped");
+  for (enum shape shape = CHAT; shape < SHAPES; shape++) {
+    exchange(&f.r, shape, stream_answer(shape, 0, "abcdefghi", three, 3));
+    assert_int_equal(count_of(body, "abc"), 0); /* nor as a repeat */
+  }
   close_filter(&f);
 }
 
@@ -338,8 +352,8 @@ static void unknown(void **state) {
   (void)state;
   static const char *const shapes[] = {
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":[{\"text\":\"zebra\"}]}}]}\n\n",
-    "data: {\"choices\":[{\"index\":0,\"delta\":{}},"
-    "{\"index\":1,\"delta\":{\"content\":\"zebra\"}}]}\n\n",
+    ("data: {\"choices\":[{\"index\":0,\"delta\":{}},"
+     "{\"index\":1,\"delta\":{\"content\":\"zebra\"}}]}\n\n"),
     "data: {\"choices\":[{\"index\":0,\"message\":{\"content\":\"zebra\"}}]}\n\n",
   };
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
