@@ -28,6 +28,11 @@ static void filter_text(void *ctx, struct wr_hook_stream *s, const struct wr_hoo
   struct filter *f = ctx;
   f->calls++;
   f->lasts += win->last;
+  if (f->seen_len + win->text.len + 1 < sizeof f->seen) {
+    memcpy(f->seen + f->seen_len, win->text.ptr, win->text.len);
+    f->seen_len += win->text.len;
+    f->seen[f->seen_len++] = '|';
+  }
   assert_non_null(s);
   assert_true(win->text.len > 0);
   assert_true(wr_json_utf8_valid(win->text));
@@ -298,6 +303,7 @@ static void kinds(void **state) {
       "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning\":\"..xy\"}}]}\n\n";
   const char *const parts[] = { ROLE, r1, HELLO, STOP, DONE };
   exchange(&f.r, CHAT, chunked(parts, 5));
+  assert_string_equal(f.seen, "..xy|xy|hello|"); /* not only at the end of the stream */
   assert_int_equal(f.lasts, 1); /* hello holds nothing back, so only the reasoning ends */
   char all[2048];
   snprintf(all, sizeof all, "%s%s%s%s%s", ROLE, r1, HELLO, STOP, DONE);
