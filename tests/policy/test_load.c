@@ -198,7 +198,7 @@ static void test_good(void **state) {
   assert_int_equal(r->to, 2);
   assert_int_equal(r->methods, 1u << 1 | 1u << 3);
   assert_int_equal(r->body_bytes, 4u << 20);
-  assert_int_equal(r->inspect_bytes, 64u << 10);
+  assert_int_equal(r->inspect_bytes, 1u << 20);
   assert_int_equal(r->heartbeat_ms, 0);
   assert_int_equal(r->slow_low_bytes, 2048);
   assert_int_equal(r->commit, WR_COMMIT_ALIVE);
