@@ -78,7 +78,7 @@ describe("a client that #smoke", function()
       end)
       local s = weir.run { conf = ROUTE:format(up.url) }
       local c = assert(io_.connect("127.0.0.1", s.port))
-      c:send("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" .. ("x"):rep(200000))
+      c:send("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n" .. ("x"):rep(2000000))
       io_.eventually("part of the body", function() return got > 100000 end)
       leave(c)
       io_.eventually("the upstream's connection to end", function() return ended end, 3)
