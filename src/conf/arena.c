@@ -19,7 +19,6 @@ struct chunk {
 struct wr_conf_arena {
   struct chunk *chunks; /* owned; the one that is filled stands first */
   size_t next_bytes;
-  size_t bytes;
 };
 
 void wr_wipe(void *ptr, size_t bytes) {
@@ -67,7 +66,6 @@ void *wr_conf_arena_alloc(struct wr_conf_arena *arena, size_t bytes) {
   WR_CHECK(c->used + need <= c->cap);
   void *ptr = (char *)(c + 1) + c->used;
   c->used += need;
-  arena->bytes += bytes;
   return ptr;
 }
 
@@ -78,5 +76,3 @@ const char *wr_conf_arena_copy(struct wr_conf_arena *arena, struct wr_span bytes
   copy[bytes.len] = '\0';
   return copy;
 }
-
-size_t wr_conf_arena_bytes(const struct wr_conf_arena *arena) { return arena->bytes; }

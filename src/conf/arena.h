@@ -18,8 +18,6 @@ void wr_conf_arena_free(struct wr_conf_arena *arena);
 WR_MUST_USE void *wr_conf_arena_alloc(struct wr_conf_arena *arena, size_t bytes);
 /* A copy with a NUL behind it; NULL: out of memory. */
 WR_MUST_USE const char *wr_conf_arena_copy(struct wr_conf_arena *arena, struct wr_span bytes);
-/* What has been asked for so far. */
-size_t wr_conf_arena_bytes(const struct wr_conf_arena *arena);
 /* Overwrites bytes in a way that the compiler may not leave out. */
 void wr_wipe(void *ptr, size_t bytes);
 

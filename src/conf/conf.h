@@ -156,8 +156,7 @@ struct wr_conf_route {
   const struct wr_conf_text *texts; /* borrowed: conf arena; in the order they run */
   uint32_t text_count;              /* at most WR_CONF_TEXTS */
   uint64_t body_bytes;     /* limits.body; default 32 MiB */
-  uint32_t inspect_bytes; /* how much of a body is held back to find its model and to be sent again;
-                             default 1 MiB */
+  uint32_t inspect_bytes; /* how much of a body is held until its model is known; default 1 MiB */
   uint32_t event_bytes;   /* one event at most; default 1 MiB */
   uint32_t body_timeout_ms; /* 60 s without any byte of the body */
   uint32_t output_tokens;   /* cap on max_tokens; 0: none */

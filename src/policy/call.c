@@ -113,11 +113,6 @@ struct wr_span wr_vm_error(const struct wr_vm *vm) {
   return wr_span_make(vm->error, vm->error_len);
 }
 
-const char *wr_vm_end_name(enum wr_vm_end end) {
-  static const char *const names[WR_VM_ENDS] = { "ok", "error", "instructions", "time", "memory" };
-  return (unsigned)end < WR_VM_ENDS ? names[end] : "unknown";
-}
-
 void wr_vm_compile(lua_State *L, struct wr_span text, const char *name) {
   const char *chunk = lua_pushfstring(L, "@%s", name);
   if (luaL_loadbufferx(L, text.ptr ? text.ptr : "", text.len, chunk, "t") != LUA_OK) lua_error(L);

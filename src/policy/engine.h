@@ -47,7 +47,6 @@ enum wr_fail {
   WR_FAIL_QUARANTINE,
   WR_FAILS
 };
-const char *wr_fail_name(enum wr_fail fail);
 
 struct wr_hook_stats {
   const char *plugin; /* borrowed: the engine */

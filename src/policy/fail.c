@@ -9,12 +9,6 @@
 #define WARN_US UINT64_C(60000000)
 #define LOG_LINES_A_SECOND 10
 
-const char *wr_fail_name(enum wr_fail fail) {
-  static const char *const names[WR_FAILS] = { "error",  "instructions", "time",
-                                               "memory", "verdict",      "quarantine" };
-  return (unsigned)fail < WR_FAILS ? names[fail] : "unknown";
-}
-
 static void say(struct wr_engine *e, const struct wr_hook_stream *s, enum wr_script_level level,
                 struct wr_span text) {
   const struct wr_script_core *core = &e->script->core;

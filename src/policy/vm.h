@@ -49,8 +49,6 @@ enum wr_vm_end {
   WR_VM_MEMORY,       /* the heap's cap, or no memory at all */
   WR_VM_ENDS
 };
-/* "error", "instructions", "time", "memory": metric labels; static. */
-const char *wr_vm_end_name(enum wr_vm_end end);
 
 /* What the error text says of the call; every field may be NULL or 0. */
 struct wr_vm_call {
@@ -84,9 +82,8 @@ void wr_vm_push_weir(struct lua_State *L);
  * rawset and setmetatable raise "<what> is read-only"; pairs, ipairs, #, next work. Not deep. */
 void wr_vm_freeze(struct lua_State *L, const char *what);
 
-/* Bytes that the VM holds now, and its cap. */
+/* Bytes that the VM holds now. */
 size_t wr_vm_bytes(const struct wr_vm *vm);
-size_t wr_vm_cap_bytes(const struct wr_vm *vm);
 /* Collects a little; true while there is more to do. For the loop's idle time. */
 bool wr_vm_idle(struct wr_vm *vm);
 /* Collects a step if garbage has passed the debt limit; cheap when it hasn't. After each hook. */
