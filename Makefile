@@ -25,8 +25,8 @@ CPPFLAGS += -Isrc -D_GNU_SOURCE $(LUA_CFLAGS)
 CFLAGS_ALL := -std=c11 -g $(WARN) -fno-strict-aliasing -fvisibility=hidden -pthread
 
 CF_release := -O2 -fPIE -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fcf-protection=full \
-              -ffunction-sections -fdata-sections
-LF_release := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--gc-sections
+              -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables
+LF_release := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--gc-sections -Wl,-z,pack-relative-relocs
 CF_debug   := -O0 -DWR_DEBUG
 CF_asan    := -O1 -DWR_DEBUG -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LF_asan    := -fsanitize=address,undefined
@@ -34,7 +34,13 @@ CF_tsan    := -O1 -DWR_DEBUG -fsanitize=thread -fno-omit-frame-pointer
 LF_tsan    := -fsanitize=thread
 CF_fuzz    := -O1 -DWR_DEBUG -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
-CFLAGS_USED  = $(CFLAGS_ALL) $(CF_$(BUILD)) $(CFLAGS)
+# Folders that no event passes are built for size.
+COLD := conf mock server cli
+ifeq ($(BUILD),release)
+$(foreach f,$(COLD),$(eval $(O)/obj/$(f)/%.o: CF_COLD := -Os))
+endif
+
+CFLAGS_USED  = $(CFLAGS_ALL) $(CF_$(BUILD)) $(CF_COLD) $(CFLAGS)
 LDFLAGS_USED = $(LF_$(BUILD)) -pthread $(LDFLAGS)
 
 ifeq ($(STATIC),1)
