@@ -38,6 +38,8 @@ struct wr_hook_stream {
   const struct wr_conf_key *key;     /* borrowed: the generation's; NULL: no keys declared */
   struct wr_span model;    /* borrowed: the session's; as the client named it */
   const char *upstream;    /* borrowed: the generation's; "" before the first attempt */
+  uint64_t tried; /* bit an index of conf->upstreams (the first 64): an attempt was made there */
+  const struct wr_hook_request *request; /* borrowed: while the request is held, else NULL */
   uint32_t attempt;        /* 1-based; 0 before the first */
   uint32_t status;         /* sent to the client; 0 before */
   uint64_t started_us;     /* wr_loop_now_us */
@@ -72,7 +74,14 @@ enum wr_verdict_kind {
   WR_VERDICT_STOP, /* event, text: `text` is the reason ("length" ends over_budget; anything else
                       stopped) */
   WR_VERDICT_REPLACE, /* text: `text` in place of the bytes i to j; called again for what follows */
-  WR_VERDICT_HOLD     /* text: what stands before byte i may go */
+  WR_VERDICT_HOLD,    /* text: what stands before byte i may go */
+  WR_VERDICT_FALLBACK, /* response, error: to `group`, if nothing is committed */
+  WR_VERDICT_RETRY,    /* error: another peer of the same group, after `delay_ms` */
+  WR_VERDICT_FAIL,     /* error: no further attempt; `status` and `text` if status is set */
+  WR_VERDICT_WAIT,     /* slow client: nothing yet */
+  WR_VERDICT_PAUSE,    /* slow client: pause_upstream */
+  WR_VERDICT_COALESCE, /* slow client: join the queued text */
+  WR_VERDICT_STEP      /* pressure: the ladder stands on `step` */
 };
 
 #define WR_VERDICT_HEADERS 8
@@ -82,6 +91,8 @@ struct wr_verdict {
   uint32_t group;          /* index into conf.groups */
   int64_t max_tokens;      /* -1: unchanged; sets the request's cap */
   int64_t deadline_ms;     /* -1: unchanged; total */
+  int64_t delay_ms;        /* retry: -1: the backoff of the group */
+  uint32_t step;
   struct wr_span text;     /* borrowed: until the next hook call */
   struct wr_span model;    /* borrowed: as above; empty: unchanged */
   /* Of a window, 1-based; replace: 1 <= i, i - 1 <= j <= length (j = i - 1 inserts); hold: 1 <= i
@@ -108,6 +119,59 @@ struct wr_hook_window {
 typedef void (*wr_hook_text_fn)(void *ctx, struct wr_hook_stream *s,
                                 const struct wr_hook_window *win, struct wr_verdict *out);
 
+/* An answer that is about to begin: called once an attempt, before a byte of it reaches the
+ * client. */
+struct wr_hook_response {
+  unsigned status;
+  uint64_t first_token_us; /* from the request's start; UINT64_MAX: no content yet, or no stream */
+  /* The value of a field of the answer's head, or the empty span with ptr NULL. */
+  struct wr_span (*header)(const struct wr_hook_response *rs, struct wr_span name);
+  const void *head; /* borrowed: for `header` */
+};
+
+/* A client that reads too slowly: called at the high mark, then once a second above it. */
+struct wr_hook_slow {
+  uint64_t bytes;  /* queued for it */
+  uint64_t events; /* frames that no reader has taken */
+  uint64_t age_ms; /* since it went over the mark */
+  double rate;     /* bytes a second that it took since then */
+};
+
+/* What went wrong with an attempt: called for each that fails, before the declared rules decide. */
+struct wr_hook_error {
+  const char *kind; /* static: connect, tls, first_token, idle, status, truncated, protocol */
+  unsigned status;  /* of the upstream's answer; 0: none came */
+  int64_t retry_after_ms; /* as the upstream said; -1: it didn't */
+  uint32_t attempt; /* 1-based */
+  bool committed;
+};
+
+/* How short things are on this worker: called at each change of the step, then each second while
+ * it is above 0. */
+struct wr_hook_pressure {
+  uint32_t step;    /* of the ladder; 0: calm */
+  double memory;    /* process or cgroup, as a share of what it may have; 0: no limit is set */
+  double pool;      /* share of the pool */
+  double lua;       /* share of the VM's cap */
+  double loop_lag_s;
+  uint32_t streams; /* of this worker */
+};
+
+/* What runs beside the stream, for weir.live. */
+struct wr_live_upstream {
+  bool healthy;
+  int64_t room;            /* further streams; INT64_MAX: no limit */
+  uint32_t streams;        /* that run now, over all workers */
+  double first_token_s;    /* moving average; 0: not known */
+  const struct wr_conf_upstream *conf; /* borrowed: the generation */
+};
+struct wr_live {
+  void *ctx; /* borrowed: the worker; outlives the engine */
+  /* index: of conf->upstreams. */
+  void (*upstream)(void *ctx, uint32_t index, struct wr_live_upstream *out);
+  void (*pressure)(void *ctx, struct wr_hook_pressure *out);
+};
+
 struct wr_hooks {
   void *ctx; /* borrowed: the engine; outlives the table */
   void (*request)(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
@@ -116,6 +180,13 @@ struct wr_hooks {
   /* Once for every stream for which any other hook ran, always; frees s->policy. */
   void (*end)(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
   wr_hook_text_fn text;
+  void (*response_start)(void *ctx, struct wr_hook_stream *s, const struct wr_hook_response *rs,
+                         struct wr_verdict *out);
+  void (*slow_client)(void *ctx, struct wr_hook_stream *s, const struct wr_hook_slow *q,
+                      struct wr_verdict *out);
+  void (*upstream_error)(void *ctx, struct wr_hook_stream *s, const struct wr_hook_error *er,
+                         struct wr_verdict *out);
+  void (*pressure)(void *ctx, const struct wr_hook_pressure *p, struct wr_verdict *out);
 };
 
 #endif
