@@ -12,14 +12,14 @@ void wr_levent_push(lua_State *L, int session, const struct wr_event *ev,
                     const struct wr_view *raw) {
   struct wr_levent *e = NULL;
   session = lua_absindex(L, session);
-  if (lua_getiuservalue(L, session, WR_SESSION_EVENT) == LUA_TUSERDATA) {
+  struct wr_lsession *h = lua_touserdata(L, session);
+  if (h->has_event) {
+    lua_getiuservalue(L, session, WR_SESSION_EVENT);
     e = lua_touserdata(L, -1);
   } else {
-    lua_pop(L, 1);
     e = wr_handle_new(L, WR_HANDLE_EVENT, sizeof *e, WR_ROLES_END - 1);
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, session, WR_SESSION_EVENT);
-    struct wr_lsession *h = lua_touserdata(L, session);
     h->has_event = true;
   }
   e->h.epoch = wr_script_of(L)->epoch;

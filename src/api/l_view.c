@@ -181,16 +181,16 @@ static int window_index(lua_State *L) {
 void wr_lwindow_push(lua_State *L, int session, const struct wr_hook_window *win) {
   struct wr_lwindow *w;
   session = lua_absindex(L, session);
-  if (lua_getiuservalue(L, session, WR_SESSION_WINDOW) == LUA_TUSERDATA) {
+  struct wr_lsession *h = lua_touserdata(L, session);
+  if (h->has_window) {
+    lua_getiuservalue(L, session, WR_SESSION_WINDOW);
     w = lua_touserdata(L, -1);
   } else {
-    lua_pop(L, 1);
     w = wr_handle_new(L, WR_HANDLE_WINDOW, sizeof *w, 1);
     w->v.h.type = WR_HANDLE_VIEW;
     w->v.h.flags = WR_VIEW_IS_WINDOW;
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, session, WR_SESSION_WINDOW);
-    struct wr_lsession *h = lua_touserdata(L, session);
     h->has_window = true;
   }
   w->v.h.epoch = wr_script_of(L)->epoch;

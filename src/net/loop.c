@@ -239,10 +239,11 @@ void wr_loop_limit_accepted(struct wr_loop *loop, uint32_t most) {
 
 static void read_clock(struct wr_loop *loop) {
   struct timespec ts;
+  loop->now_known = true;
+  if (loop->held) return;
   clock_gettime(CLOCK_MONOTONIC, &ts);
   loop->now_us = (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
   loop->now_ms = loop->now_us / 1000;
-  loop->now_known = true;
 }
 
 uint64_t wr_loop_now_us(struct wr_loop *loop) {
@@ -254,6 +255,30 @@ uint64_t wr_loop_now_ms(struct wr_loop *loop) {
   if (!loop->now_known) read_clock(loop);
   return loop->now_ms;
 }
+
+void wr_loop_hold_clock(struct wr_loop *loop) {
+  WR_MAGIC_CHECK(loop, WR_LOOP_MAGIC);
+  loop->now_known = false;
+  read_clock(loop);
+  loop->held = true;
+}
+
+void wr_loop_advance(struct wr_loop *loop, uint64_t us) {
+  WR_CHECK(loop->held && !loop->in_phase);
+  uint64_t until_us = loop->now_us + us;
+  uint64_t next_ms;
+  while ((next_ms = wr_wheel_next_ms(&loop->wheel)) <= until_us / 1000) {
+    if (next_ms > loop->now_ms) {
+      loop->now_ms = next_ms;
+      loop->now_us = next_ms * 1000;
+    }
+    wr_wheel_advance(&loop->wheel, loop->now_ms);
+  }
+  loop->now_us = until_us;
+  loop->now_ms = until_us / 1000;
+}
+
+uint64_t wr_loop_next_timer_ms(struct wr_loop *loop) { return wr_wheel_next_ms(&loop->wheel); }
 
 struct wr_slabs *wr_loop_slabs(struct wr_loop *loop) { return loop->slabs; }
 struct wr_loop_stats *wr_loop_stats(struct wr_loop *loop) { return &loop->stats; }

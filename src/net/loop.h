@@ -56,6 +56,14 @@ void wr_loop_unmark(struct wr_task *task);
 uint64_t wr_loop_now_us(struct wr_loop *loop);
 uint64_t wr_loop_now_ms(struct wr_loop *loop);
 
+/* For trials of policies: from now on time stands still but for wr_loop_advance. */
+void wr_loop_hold_clock(struct wr_loop *loop);
+/* Moves a held clock and fires the timers that are due, each at its own time. */
+void wr_loop_advance(struct wr_loop *loop, uint64_t us);
+/* When the wheel has its next work, in ms of the loop's clock, not later than its first timer;
+ * UINT64_MAX: nothing waits. */
+uint64_t wr_loop_next_timer_ms(struct wr_loop *loop);
+
 struct wr_slabs *wr_loop_slabs(struct wr_loop *loop);
 
 /* Why bytes were copied on the data path, and how many, since the loop began. */

@@ -19,6 +19,7 @@ struct wr_loop {
   bool in_phase;  /* tasks run */
   bool now_known; /* now_us was read in this turn */
   bool idle_on;   /* the next poll must not wait */
+  bool held;      /* the clock moves by wr_loop_advance only */
   bool ending;    /* wr_loop_free runs: no task and no timer is run any more */
   uv_loop_t uv;
   uv_prepare_t prepare;

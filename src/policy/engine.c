@@ -172,6 +172,12 @@ void wr_engine_free(struct wr_engine *e) {
 
 const struct wr_hooks *wr_engine_hooks(const struct wr_engine *e) { return &e->table; }
 bool wr_engine_idle(struct wr_engine *e) { return wr_vm_idle(e->vm); }
+void wr_engine_watch(struct wr_engine *e, void (*fn)(void *ctx, const struct wr_hook_seen *seen),
+                     void *ctx) {
+  WR_MAGIC_CHECK(e, WR_ENGINE_MAGIC);
+  e->watch = fn;
+  e->watch_ctx = ctx;
+}
 size_t wr_engine_streams(const struct wr_engine *e) { return e->streams; }
 
 bool wr_engine_stats(const struct wr_engine *e, size_t i, struct wr_hook_stats *out) {

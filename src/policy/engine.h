@@ -57,6 +57,18 @@ struct wr_hook_stats {
 };
 /* One entry a hook of each route; false behind the last. */
 bool wr_engine_stats(const struct wr_engine *e, size_t i, struct wr_hook_stats *out);
+/* One call of one hook, for who explains or tests a policy. All is borrowed for the call. */
+struct wr_hook_seen {
+  const char *plugin, *hook; /* borrowed: as in wr_hook_stats */
+  const struct wr_verdict *verdict; /* borrowed: what the relay is going to see, so far */
+  struct wr_span error; /* ptr NULL: it went well */
+  uint8_t fail;         /* enum wr_fail, where there is an error */
+  uint32_t instructions; /* that it took, as far as they are counted: in steps of up to 100 */
+};
+/* With a watcher every handle is made anew for each call, so that a script which keeps one is found
+ * out at once. fn NULL: nobody watches. */
+void wr_engine_watch(struct wr_engine *e, void (*fn)(void *ctx, const struct wr_hook_seen *seen),
+                     void *ctx);
 /* Streams that the engine still has state for. */
 size_t wr_engine_streams(const struct wr_engine *e);
 

@@ -55,6 +55,8 @@ struct wr_engine {
   struct wr_plugin *plugins; /* owned */
   size_t plugin_count, plugin_cap;
   struct wr_hook_list *routes; /* owned; WR_HOOK_IDS a route */
+  void (*watch)(void *ctx, const struct wr_hook_seen *seen);
+  void *watch_ctx;             /* borrowed: who watches */
   int keep_ref;                /* a table of the strings that the last verdict points to */
   size_t streams;
   uint64_t log_since_us;

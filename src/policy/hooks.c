@@ -134,6 +134,29 @@ static enum wr_vm_end enter(struct wr_hook_call *c, const struct wr_vm_call *cal
   return wr_vm_pcall(c->e->vm, call, 1, 0);
 }
 
+/* What is only pointed elsewhere for each call is made anew. */
+static void forget_handles(struct wr_hook_stream *s) {
+  struct wr_lsession *session = s ? s->policy : NULL;
+  if (session) session->has_event = session->has_window = false;
+}
+
+static void tell_watcher(const struct wr_hook_call *c, enum wr_vm_end end) {
+  const struct wr_engine *e = c->e;
+  struct wr_hook_seen seen = { .plugin = e->plugins[c->hook->plugin].name,
+                               .hook = wr_hook_name(c->hook),
+                               .verdict = c->out };
+  if (end != WR_VM_OK) {
+    seen.error = wr_vm_error(e->vm);
+    seen.fail = (uint8_t)fail_of(end);
+  } else if (c->bad) {
+    seen.error = wr_span_str(c->why);
+    seen.fail = WR_FAIL_VERDICT;
+  }
+  int64_t used = (int64_t)e->script->instructions - e->script->left;
+  seen.instructions = used > 0 ? (uint32_t)used : 0;
+  e->watch(e->watch_ctx, &seen);
+}
+
 /* Runs one hook; fn NULL: on_event, or on_text where there is a window. Whatever happens, c->out is
  * a verdict that the relay can follow. */
 static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) {
@@ -145,6 +168,7 @@ static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) 
   bool known = c->s->policy != NULL;
   c->hook = hook;
   c->bad = false;
+  if (e->watch) forget_handles(c->s);
   hook->calls++;
   e->script->epoch++;
   enum wr_vm_end end = fn ? enter(c, &call, fn)
@@ -154,6 +178,7 @@ static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) 
   if (end != WR_VM_OK) wr_hook_failed(e, hook, c->s, fail_of(end), wr_vm_error(e->vm), c->out);
   else if (c->bad) wr_hook_failed(e, hook, c->s, WR_FAIL_VERDICT, wr_span_str(c->why), c->out);
   else if (e->script->left < e->script->instructions / 2) wr_hook_near_limit(e, hook, c->s);
+  if (e->watch) tell_watcher(c, end);
   wr_vm_relieve(e->vm);
 }
 

@@ -57,7 +57,7 @@ void wr_dial_start(struct wr_dial *d, struct wr_upstreams *set, struct wr_peer *
     wr_conn_set_owner(d->conn, owner);
     return;
   }
-  if (!peer->url) {
+  if (peer->addr.len) {
     take_addrs(d, &peer->addr, 1);
     return;
   }

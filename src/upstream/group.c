@@ -146,6 +146,13 @@ void wr_peer_put(struct wr_peer *peer) {
   peer->streams--;
 }
 
+void wr_upstreams_redirect(struct wr_upstreams *set, size_t upstream, const struct wr_addr *addr) {
+  WR_MAGIC_CHECK(set, SET_MAGIC);
+  WR_CHECK(upstream < set->conf->upstream_count && addr->len > 0);
+  for (size_t i = 0; i < set->peer_count; i++)
+    if (set->peers[i].up == &set->conf->upstreams[upstream]) set->peers[i].addr = *addr;
+}
+
 struct wr_loop *wr_upstreams_loop(struct wr_upstreams *set) { return set->loop; }
 struct wr_resolver *wr_upstreams_resolver(struct wr_upstreams *set) { return set->resolver; }
 size_t wr_upstreams_peer_count(const struct wr_upstreams *set) { return set->peer_count; }

@@ -27,6 +27,9 @@ void wr_upstreams_free(struct wr_upstreams *set);
 struct wr_peer *wr_group_pick(struct wr_upstreams *set, uint32_t group, uint64_t tried);
 void wr_peer_put(struct wr_peer *peer);
 
+/* For trials: every peer of an upstream (index of conf->upstreams) is at this address. */
+void wr_upstreams_redirect(struct wr_upstreams *set, size_t upstream, const struct wr_addr *addr);
+
 struct wr_loop *wr_upstreams_loop(struct wr_upstreams *set);
 struct wr_resolver *wr_upstreams_resolver(struct wr_upstreams *set);
 /* For metrics. */

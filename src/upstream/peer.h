@@ -17,7 +17,7 @@ struct wr_peer {
   const struct wr_conf_url *url; /* borrowed: as above; NULL for a mock, which has addr instead */
   struct wr_tls_ctx *tls;            /* borrowed: the set's; NULL: plain */
   struct wr_shelf shelf;             /* idle kept-alive connections */
-  struct wr_addr addr;               /* of a mock */
+  struct wr_addr addr; /* of a mock, or where wr_upstreams_redirect says; else empty */
   uint32_t index;                    /* in the set, for bit masks of tried peers (below 64) */
   uint32_t streams;                  /* attempts that hold this peer now */
   uint64_t attempts, failures;       /* since start */

@@ -148,11 +148,49 @@ static void on_a_loop(void **state) {
   world_close(&w);
 }
 
+static uint64_t held_at_ms[2];
+static struct wr_loop *held_loop;
+static void held_fire(struct wr_timer *timer) {
+  held_at_ms[0] = wr_loop_now_ms(held_loop);
+  wr_timer_clear(timer);
+}
+static void held_fire_again(struct wr_timer *timer) {
+  held_at_ms[1] = wr_loop_now_ms(held_loop);
+  wr_timer_set(held_loop, timer, 1000);
+}
+
+/* A clock that is held moves when it is told to, and timers fire at their own times. */
+static void held_clock(void **state) {
+  (void)state;
+  struct world w;
+  struct wr_timer one, often;
+  world_open(&w, 1 << 20);
+  held_loop = w.loop;
+  wr_timer_init(&one, held_fire);
+  wr_timer_init(&often, held_fire_again);
+  wr_loop_hold_clock(w.loop);
+  uint64_t start_us = wr_loop_now_us(w.loop);
+  wr_timer_set(w.loop, &one, 5000);
+  wr_timer_set(w.loop, &often, 1000);
+  wr_loop_turn(w.loop, 5);
+  assert_int_equal(wr_loop_now_us(w.loop), start_us);
+  assert_int_equal(held_at_ms[0] + held_at_ms[1], 0);
+  assert_true(wr_loop_next_timer_ms(w.loop) <= start_us / 1000 + 1001);
+  wr_loop_advance(w.loop, 3600u * 1000000u);
+  assert_int_equal(wr_loop_now_us(w.loop), start_us + 3600u * UINT64_C(1000000));
+  assert_in_range(held_at_ms[0] - start_us / 1000, 5000, 5001);
+  assert_in_range(held_at_ms[1] - start_us / 1000, 3590000, 3600000);
+  wr_timer_clear(&often);
+  wr_loop_turn(w.loop, 0);
+  world_close(&w);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(order),
     cmocka_unit_test(set_and_clear_while_firing),
     cmocka_unit_test(on_a_loop),
+    cmocka_unit_test(held_clock),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
