@@ -10,6 +10,11 @@
 #define TRIM_MOST 32u /* slabs a call */
 #define BATCH_MAX_BYTES (16u << 10)
 #define SPARES_PER_CLASS 1u
+/* Freed blocks of a class that the next allocations take without a look at their slabs: so many,
+ * and not more bytes than this. They go back to their slabs when memory is short, and by
+ * wr_slabs_trim. */
+#define STASH_BLOCKS 32u
+#define STASH_BYTES (64u << 10)
 
 /* Debug switches and the address sanitizer want to see each block pass: then there is no short
  * way. */
@@ -39,16 +44,14 @@ unsigned wr_slab_class(size_t bytes) {
 static void publish(struct wr_slabs *s) {
   wr_ledger_publish(s->ledger, s->live, s->published);
   s->unpublished = 0;
-  s->moved = false;
 }
 
-/* A block came (bytes > 0) or went (its bytes, wrapped below zero). Publishes when the total has
- * drifted by more than a batch in either direction. */
-static inline void count(struct wr_slabs *s, unsigned charge, size_t bytes) {
+/* A block came (bytes > 0) or went (its bytes, wrapped below zero). True when the total has drifted
+ * by more than a batch in either direction: time to publish. */
+static inline bool count(struct wr_slabs *s, unsigned charge, size_t bytes) {
   s->live[charge] += bytes;
-  s->moved = true;
   size_t drift = s->unpublished += bytes;
-  if (__builtin_expect(drift + s->batch_bytes > 2 * s->batch_bytes, 0)) publish(s);
+  return __builtin_expect(drift + s->batch_bytes > 2 * s->batch_bytes, 0);
 }
 
 /* --- Slabs: from the depot and back. */
@@ -122,14 +125,10 @@ static __attribute__((noinline)) void release_edge(struct wr_slabs *s, struct wr
   wr_list_push_back(&lists->partial, &slab->link);
 }
 
-void wr_block_release(struct wr_block *b) {
-  struct wr_slabs *s = b->owner;
-  WR_CHECK(b->magic == WR_BLOCK_MAGIC && b->refs == 0);
+/* Back to its slab. */
+static void give_back(struct wr_slabs *s, struct wr_block *b) {
   struct wr_slab *slab = &s->records[slab_index(s, b)];
   WR_DCHECK(slab->used > 0 && slab->cls == b->cls);
-  b->magic = 0;
-  s->live_blocks--;
-  count(s, b->charge, (size_t)0 - b->cap); /* now: with its slab, b may become another worker's */
   bool common = slab->used > 1 && (slab->free || slab->carved < slab->total);
   if (__builtin_expect(common && !WATCHED, 1)) {
     b->next = slab->free;
@@ -138,6 +137,53 @@ void wr_block_release(struct wr_block *b) {
   } else {
     release_edge(s, slab, b);
   }
+}
+
+/* What is not the common path stands out of line and comes last, so that the common path saves no
+ * registers. */
+static __attribute__((noinline)) void release_slow(struct wr_slabs *s, struct wr_block *b) {
+  struct class_lists *lists = &s->cls[b->cls];
+  if (s->unpublished + s->batch_bytes > 2 * s->batch_bytes) publish(s);
+  if (WATCHED || lists->stash_room == 0) {
+    give_back(s, b);
+    return;
+  }
+  b->next = lists->stash;
+  lists->stash = b;
+  lists->stash_room--;
+}
+
+void wr_block_release(struct wr_block *b) {
+  struct wr_slabs *s = b->owner;
+  WR_CHECK(b->magic == WR_BLOCK_MAGIC && b->refs == 0);
+  struct class_lists *lists = &s->cls[b->cls];
+  b->magic = 0;
+  /* Now: with its slab, b may become another worker's. */
+  if (count(s, b->charge, (size_t)0 - b->cap) ||
+      __builtin_expect(lists->stash_room == 0 || WATCHED, 0)) {
+    release_slow(s, b);
+    return;
+  }
+  b->next = lists->stash;
+  lists->stash = b;
+  lists->stash_room--;
+}
+
+/* True when any block went back to its slab. */
+static bool stash_flush(struct wr_slabs *s) {
+  bool any = false;
+  for (unsigned c = 0; c < s->classes; c++) {
+    struct class_lists *lists = &s->cls[c];
+    while (lists->stash) {
+      struct wr_block *b = lists->stash;
+      lists->stash = b->next;
+      lists->stash_room++;
+      give_back(s, b);
+      any = true;
+    }
+    WR_CHECK(lists->stash_room == lists->stash_most);
+  }
+  return any;
 }
 
 static void remote_collect(struct wr_slabs *s) {
@@ -193,6 +239,7 @@ static unsigned refill(struct wr_slabs *s, unsigned cls, enum wr_charge charge) 
   remote_collect(s);
   if (!wr_list_empty(&s->cls[cls].partial)) return cls;
   if (slab_take(s, cls, charge)) return cls;
+  if (stash_flush(s) && !wr_list_empty(&s->cls[cls].partial)) return cls;
   if (spares_return(s) && slab_take(s, cls, charge)) return cls;
   for (unsigned c = cls; c < s->classes; c++)
     if (!wr_list_empty(&s->cls[c].partial)) return c;
@@ -215,32 +262,44 @@ static __attribute__((noinline)) struct wr_block *block_find(struct wr_slabs *s,
   return NULL;
 }
 
+static inline bool hand_out(struct wr_slabs *s, struct wr_block *b, enum wr_charge charge) {
+  b->refs = 1;
+  b->magic = WR_BLOCK_MAGIC;
+  b->charge = (uint8_t)charge;
+  return count(s, charge, b->cap);
+}
+
+static __attribute__((noinline)) struct wr_block *alloc_slow(struct wr_slabs *s, unsigned cls,
+                                                             enum wr_charge charge,
+                                                             const void *caller) {
+  struct wr_block *b = block_find(s, cls, charge);
+  if (!b) return NULL;
+  b->owner = s;
+  b->next = NULL;
+  b->tag = 0;
+  if (hand_out(s, b, charge)) publish(s);
+  if (WATCHED) wr_mem_debug_tag(b, caller);
+  return b;
+}
+
+static __attribute__((noinline)) struct wr_block *published(struct wr_slabs *s,
+                                                            struct wr_block *b) {
+  publish(s);
+  return b;
+}
+
 struct wr_block *wr_slabs_alloc(struct wr_slabs *s, size_t min_bytes, enum wr_charge charge) {
   WR_DCHECK(s->magic == WR_SLABS_MAGIC);
   WR_DCHECK((unsigned)charge < WR_CHARGES && charge != WR_CHARGE_LUA);
   if (!WR_EXPECT(min_bytes - 1 < s->max_block)) return NULL; /* 0 wraps */
   unsigned cls = wr_slab_class(min_bytes);
   struct class_lists *lists = &s->cls[cls];
-  struct wr_slab *slab = WR_CONTAINER(lists->partial.next, struct wr_slab, link);
-  struct wr_block *b;
-  if (__builtin_expect(!WATCHED && !wr_list_empty(&lists->partial) && (b = slab->free) != NULL &&
-                         (b->next || slab->carved < slab->total) && admitted(s, cls, charge), 1)) {
-    slab->free = b->next;
-    if (slab->used++ == 0) lists->empty--;
-  } else {
-    b = block_find(s, cls, charge);
-    if (!b) return NULL;
-  }
-  b->owner = s;
-  b->next = NULL;
-  b->refs = 1;
-  b->magic = WR_BLOCK_MAGIC;
-  b->charge = (uint8_t)charge;
-  b->tag = 0;
-  if (__builtin_expect(WATCHED, 0)) wr_mem_debug_tag(b, __builtin_return_address(0));
-  s->live_blocks++;
-  count(s, charge, b->cap);
-  return b;
+  struct wr_block *b = lists->stash;
+  if (__builtin_expect(!b || WATCHED || !admitted(s, cls, charge), 0))
+    return alloc_slow(s, cls, charge, __builtin_return_address(0));
+  lists->stash = b->next;
+  lists->stash_room++;
+  return hand_out(s, b, charge) ? published(s, b) : b;
 }
 
 void wr_block_recharge(struct wr_block *b, enum wr_charge charge) {
@@ -250,7 +309,6 @@ void wr_block_recharge(struct wr_block *b, enum wr_charge charge) {
   s->live[b->charge] -= b->cap;
   s->live[charge] += b->cap;
   b->charge = (uint8_t)charge;
-  s->moved = true;
 }
 
 /* --- The set. */
@@ -274,6 +332,10 @@ enum wr_err wr_slabs_new(struct wr_depot *depot, struct wr_ledger *ledger, struc
   for (unsigned c = 0; c < WR_SLAB_CLASSES; c++) {
     wr_list_init(&s->cls[c].partial);
     wr_list_init(&s->cls[c].full);
+    size_t most = STASH_BYTES / class_bytes(c);
+    if (STASH_BYTES > s->batch_bytes * 4) most = s->batch_bytes / class_bytes(c);
+    s->cls[c].stash_most = (uint32_t)(most < STASH_BLOCKS ? most : STASH_BLOCKS);
+    s->cls[c].stash_room = s->cls[c].stash_most;
   }
   *out = s;
   return WR_OK;
@@ -292,7 +354,8 @@ size_t wr_slabs_free(struct wr_slabs *s) {
   if (!s) return 0;
   WR_MAGIC_CHECK(s, WR_SLABS_MAGIC);
   remote_collect(s);
-  size_t left = s->live_blocks;
+  (void)stash_flush(s);
+  size_t left = wr_slabs_live_blocks(s);
   for (unsigned c = 0; c < s->classes; c++) {
     lists_return(s, &s->cls[c].partial);
     lists_return(s, &s->cls[c].full);
@@ -307,16 +370,32 @@ size_t wr_slabs_free(struct wr_slabs *s) {
 void wr_slabs_tick(struct wr_slabs *s) {
   WR_MAGIC_CHECK(s, WR_SLABS_MAGIC);
   remote_collect(s);
-  if (s->moved) publish(s);
+  if (memcmp(s->live, s->published, sizeof s->live) != 0) publish(s);
 }
 
 size_t wr_slabs_trim(struct wr_slabs *s) {
   WR_MAGIC_CHECK(s, WR_SLABS_MAGIC);
+  (void)stash_flush(s);
   return wr_depot_trim(s->depot, TRIM_KEEP, TRIM_MOST);
 }
 
 size_t wr_slabs_max_block(const struct wr_slabs *s) { return s->max_block; }
-size_t wr_slabs_live_blocks(const struct wr_slabs *s) { return s->live_blocks; }
+static size_t used_in(struct wr_list *head) {
+  size_t used = 0;
+  for (struct wr_list *l = head->next; l != head; l = l->next)
+    used += WR_CONTAINER(l, struct wr_slab, link)->used;
+  return used;
+}
+
+size_t wr_slabs_live_blocks(struct wr_slabs *s) {
+  size_t used = 0;
+  for (unsigned c = 0; c < s->classes; c++) {
+    struct class_lists *lists = &s->cls[c];
+    used += used_in(&lists->partial) + used_in(&lists->full);
+    used -= lists->stash_most - lists->stash_room;
+  }
+  return used;
+}
 size_t wr_slabs_live_bytes(const struct wr_slabs *s) {
   size_t total = 0;
   for (unsigned c = 0; c < WR_CHARGES; c++) total += s->live[c];

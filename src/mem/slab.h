@@ -2,9 +2,11 @@
  *
  * Not thread safe: one set a worker, used by its thread only (but for wr_block_give_remote).
  * Allocation is a pop from a free list; a class without one carves a new slab from the depot. A
- * slab whose blocks are all free goes back to the depot at once, but for one spare a class; when
- * the depot is empty the spares go back too, and then a larger block serves for a small one. The
- * last slabs of the depot are kept from a class by its ceiling in the ledger, as bytes are. */
+ * slab whose blocks are all free goes back to the depot at once, but for one spare a class; up to
+ * 32 freed blocks of a class wait for the next allocations and pin their slabs until
+ * wr_slabs_trim. When the depot is empty all of these go back too, and then a larger block serves
+ * for a small one. The last slabs of the depot are kept from a class by its ceiling in the ledger,
+ * as bytes are. */
 #ifndef WR_MEM_SLAB_H
 #define WR_MEM_SLAB_H
 
@@ -53,7 +55,8 @@ void wr_slabs_tick(struct wr_slabs *slabs);
 /* A few slabs' worth of free pages goes back to the system, if many are free. From a timer, not
  * from a hot path: each slab is a system call. Returns how many. */
 size_t wr_slabs_trim(struct wr_slabs *slabs);
-size_t wr_slabs_live_blocks(const struct wr_slabs *slabs);
+/* Walks the slabs: for reports and tests. */
+size_t wr_slabs_live_blocks(struct wr_slabs *slabs);
 size_t wr_slabs_live_bytes(const struct wr_slabs *slabs);
 struct wr_ledger *wr_slabs_ledger(struct wr_slabs *slabs);
 

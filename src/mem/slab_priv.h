@@ -14,6 +14,8 @@
 struct class_lists {
   struct wr_list partial; /* slabs with a free block; the one in use first, an empty one last */
   struct wr_list full;
+  struct wr_block *stash; /* owned: free blocks that still count as used in their slabs */
+  uint32_t stash_room, stash_most; /* blocks that fit in now, and at most */
   uint32_t empty; /* slabs in partial without a live block */
 };
 
@@ -27,12 +29,10 @@ struct wr_slabs {
   struct wr_ledger *ledger; /* borrowed: outlives all sets */
   size_t unpublished; /* live bytes that the ledger doesn't know; wraps when it knows too many */
   size_t batch_bytes;
-  size_t live_blocks;
   size_t live[WR_CHARGES];
   size_t published[WR_CHARGES];
   size_t max_block;
   unsigned classes;
-  bool moved; /* something changed since the last publish */
   struct class_lists cls[WR_SLAB_CLASSES];
   /* Other threads write here: a line of its own, away from what the owner uses all the time. */
   char apart[64];
