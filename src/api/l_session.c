@@ -4,6 +4,7 @@
 
 #include "api/handle.h"
 #include "api/lib.h"
+#include "relay/reserve.h"
 
 void wr_lsession_push(lua_State *L, struct wr_hook_stream *s) {
   struct wr_lsession *h = s->policy;
@@ -137,12 +138,13 @@ void wr_lend_push(lua_State *L, const struct wr_hook_stream *s, enum wr_outcome 
   lua_setfield(L, -2, "outcome");
   push_age(L, s);
   lua_setfield(L, -2, "duration");
-  lua_createtable(L, 0, 5);
+  lua_createtable(L, 0, 6);
   set_tokens(L, "input", s->usage.input);
   set_tokens(L, "output", s->usage.output);
   set_tokens(L, "cached", s->usage.cached);
   set_tokens(L, "reasoning", s->usage.reasoning);
-  lua_pushstring(L, s->usage.output >= 0 ? "complete" : "missing");
+  set_tokens(L, "charged", s->charged);
+  lua_pushstring(L, wr_usage_status_name((enum wr_usage_status)s->usage_status));
   lua_setfield(L, -2, "status");
   lua_setfield(L, -2, "usage");
 }

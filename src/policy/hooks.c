@@ -4,6 +4,7 @@
 #include "api/handle.h"
 #include "base/check.h"
 #include "policy/engine_int.h"
+#include "relay/reserve.h"
 
 /* The first event of a stream: its handles are made. */
 static int call_event(lua_State *L) {
@@ -249,6 +250,7 @@ void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome)
   struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_END);
   struct wr_verdict none = wr_verdict_none();
   struct wr_hook_call c = { .e = e, .s = s, .out = &none, .outcome = outcome };
+  wr_reserves_settle(s, outcome); /* where no relay did */
   for (uint32_t i = 0; i < list.count; i++) run(&c, &e->hooks[list.first + i], call_end);
   if (!s->policy) return;
   wr_lsession_end(e->L, s);

@@ -31,6 +31,16 @@ enum wr_outcome {
 };
 const char *wr_outcome_name(enum wr_outcome outcome);
 
+/* How well the tokens of a stream are known when it ends. */
+enum wr_usage_status {
+  WR_USAGE_MISSING,   /* nothing is known, or nothing was served */
+  WR_USAGE_ESTIMATED, /* weir's own count of what came, and its estimate of the request */
+  WR_USAGE_PARTIAL,   /* the provider's figures so far, for a stream that didn't end well */
+  WR_USAGE_COMPLETE,  /* the provider's figures */
+  WR_USAGE_STATUSES
+};
+struct wr_reserves;
+
 /* What a script knows as `s`; one a session, from the request's head to the end. */
 struct wr_hook_stream {
   uint64_t id;
@@ -48,6 +58,11 @@ struct wr_hook_stream {
   uint64_t events;
   uint64_t output_tokens;  /* counted: content events, or the provider's figure once known */
   struct wr_usage usage;
+  int64_t prompt_tokens;   /* estimate from the request's size */
+  struct wr_reserves *reserves; /* owned: relay/reserve.h; NULL: nothing was taken from a budget */
+  int64_t charged;         /* tokens, in and out, that budgets are charged; set before `end` */
+  uint8_t usage_status;    /* enum wr_usage_status; as above */
+  bool settled;            /* both were set */
   void *policy;            /* borrowed: the engine's own; NULL at first; given back by `end` */
 };
 

@@ -86,6 +86,7 @@ static void request_parts_free(struct wr_session *s) {
   wr_heap_free(WR_HEAP_RELAY, s->answer_id);
   s->answer_id = NULL;
   s->answer_created = 0;
+  WR_CHECK(!s->hook || !s->hook->reserves); /* settled when the exchange was concluded */
   wr_heap_free(WR_HEAP_RELAY, s->hook);
   s->hook = NULL;
   if (s->active) {

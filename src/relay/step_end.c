@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "relay/relay_priv.h"
+#include "relay/reserve.h"
 #include "relay/session.h"
 #include "wire/http1_write.h"
 
@@ -132,6 +133,7 @@ static void conclude(struct wr_session *s) {
     s->hook->now_us = wr_loop_now_us(s->relay->loop);
     s->hook->sent_bytes = s->out_bytes;
     s->hook->queued_bytes = 0;
+    wr_reserves_settle(s->hook, (enum wr_outcome)s->outcome);
   }
   if (s->hooked && s->gen->hooks->end)
     s->gen->hooks->end(s->gen->hooks->ctx, s->hook, (enum wr_outcome)s->outcome);

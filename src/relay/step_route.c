@@ -91,6 +91,7 @@ static void hook_request(struct wr_session *s, const struct wr_head *h, struct w
     .head = s,
   };
   in.prompt_tokens = in.body_bytes / 4;
+  s->hook->prompt_tokens = in.prompt_tokens;
   s->hooked = true;
   s->gen->hooks->request(s->gen->hooks->ctx, s->hook, &in, out);
 }

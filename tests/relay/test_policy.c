@@ -42,7 +42,8 @@ static void hooks(void **state) {
   struct rig r;
   rig_init(&r);
   r.use_hooks = true;
-  r.hooks = (struct wr_hooks){ &r, fake_request, fake_event, fake_end, NULL };
+  r.hooks = (struct wr_hooks){ .ctx = &r, .request = fake_request, .event = fake_event,
+                                .end = fake_end };
   r.routes[0].hooks = WR_HOOK_REQUEST | WR_HOOK_EVENT;
   rig_open(&r);
   const char *const dropped[] = { ROLE, TEXT("drop"), TEXT("keep"), STOP, DONE };
@@ -90,7 +91,8 @@ static void big_bodies(void **state) {
   struct rig r;
   rig_init(&r);
   r.use_hooks = true;
-  r.hooks = (struct wr_hooks){ &r, fake_request, fake_event, fake_end, NULL };
+  r.hooks = (struct wr_hooks){ .ctx = &r, .request = fake_request, .event = fake_event,
+                                .end = fake_end };
   rig_open(&r);
   size_t n = 150000;
   char *big = malloc(n + 1);
