@@ -197,15 +197,16 @@ end)
 
 -- The rows of err.def that can be seen: by a client, in the log or in the metrics.
 local function error_table()
-  local retry = { NONE = "", CONNECT = "another upstream is tried", SAFE = "the request was sent: not tried again", NEVER = "never" }
+  local retry = { NONE = "", NEVER = "never", STATUS = "`429`, `503`, `5xx`" }
   local never = { ok = true, again = true, ["end"] = true, argument = true, config = true }
   local out = { "| label | status | tried again | meaning |", "|---|---|---|---|" }
   for row in read "src/base/err.def":gmatch "\nX(%b())" do
-    local status, class, label, text = row:match '^%(%s*[%u_]+%s*,%s*(%d+)%s*,%s*(%u+)%s*,%s*"([%l_]+)"%s*,%s*"(.*)"%)$'
+    local status, class, label, text = row:match '^%(%s*[%u_]+%s*,%s*(%d+)%s*,%s*([%u_]+)%s*,%s*"([%l_]+)"%s*,%s*"(.*)"%)$'
     assert(status, "src/base/err.def: not understood: " .. row)
     local codec = label:find "^json_" or label:find "^text_"
     if not never[label] and not codec then
-      out[#out + 1] = ("| `%s` | %s | %s | %s |"):format(label, status == "0" and "" or status, assert(retry[class]), text)
+      out[#out + 1] = ("| `%s` | %s | %s | %s |"):format(label, status == "0" and "" or status,
+        retry[class] or ("`%s`"):format(class:lower()), text)
     end
   end
   return table.concat(out, "\n") .. "\n"

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/err.h"
 #include "base/span.h"
 #include "conf/secret.h"
 
@@ -105,6 +106,16 @@ struct wr_conf_upstream {
   int line;
 };
 
+/* Failures that are tried again: bit 1 << enum wr_retry of base/err.h up to SLOW, and these. */
+enum wr_retry_on {
+  WR_RETRY_ON_429 = 1u << WR_RETRY_STATUS,
+  WR_RETRY_ON_503 = 2u << WR_RETRY_STATUS, /* and 529, which is Anthropic's word for it */
+  WR_RETRY_ON_5XX = 4u << WR_RETRY_STATUS,
+  /* The upstream didn't do it, or says so itself. */
+  WR_RETRY_ON_DEFAULT = 1u << WR_RETRY_CONNECT | 1u << WR_RETRY_TLS | 1u << WR_RETRY_ERROR |
+                        WR_RETRY_ON_429 | WR_RETRY_ON_503
+};
+
 /* Every upstream is also a group of its own, of the same name; groups come after those. */
 struct wr_conf_group {
   const char *name;        /* borrowed: conf arena */
@@ -112,6 +123,10 @@ struct wr_conf_group {
                               declaration stands last */
   size_t member_count;
   uint32_t attempts; /* 1: no second attempt */
+  uint32_t retry_on; /* enum wr_retry_on */
+  uint32_t backoff_ms;             /* before the second attempt at most; doubles; 100 ms */
+  uint32_t retry_budget_permille;  /* requests that are sent again, of all; 200 */
+  bool again; /* declared: who has failed may be asked once more when all have been asked */
   enum wr_balance balance;
   const char *last; /* borrowed: conf arena; NULL: none; already among the members */
   int line;

@@ -61,6 +61,8 @@ static void put_number(const struct printer *p, const struct wr_option *f, const
     wr_buf_printf(&b, "\"%s\"", f->zero);
   } else if (f->type == WR_OPT_INTEGER) {
     wr_buf_u64(&b, v);
+  } else if (f->type == WR_OPT_SHARE) {
+    wr_buf_printf(&b, "%g", (double)v / 1000);
   } else {
     wr_buf_char(&b, '"');
     if (f->type == WR_OPT_DURATION) {
@@ -183,6 +185,7 @@ static bool put_value(const struct printer *p, const struct wr_option *f, const 
     if (!f->def && load_uint(at, 4) == 0) return false; /* not set: somebody else's holds */
     put_number(p, f, at);
     return true;
+  case WR_OPT_SHARE:
   case WR_OPT_INTEGER:
   case WR_OPT_SIZE:
   case WR_OPT_SIZE32: put_number(p, f, at); return true;

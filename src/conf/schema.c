@@ -1,6 +1,7 @@
 #include "conf/schema.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -86,6 +87,16 @@ static enum wr_err set_integer(const struct wr_option *f, void *target, const st
   }
   if (i < 0) return out_of_range(why, f);
   return store_number(target, f, (uint64_t)i, why);
+}
+
+static enum wr_err set_share(const struct wr_option *f, void *target, const struct wr_value *v,
+                             char *why) {
+  double share = v->type == WR_VALUE_INTEGER ? (double)v->integer : v->number;
+  if (v->type != WR_VALUE_INTEGER && v->type != WR_VALUE_NUMBER)
+    return wrong_type(why, "a share such as 0.2", v);
+  if (!(share >= 0 && share <= 1)) return wrong(why, "must be from 0 to 1");
+  store_u32(target, f, (uint64_t)(share * 1000 + 0.5));
+  return WR_OK;
 }
 
 /* A duration or a size. A bare number is refused: "30" means seconds to one reader and milliseconds
@@ -194,6 +205,7 @@ enum wr_err wr_schema_set(const struct wr_option *f, void *target, const struct 
   case WR_OPT_DURATION:
   case WR_OPT_SIZE:
   case WR_OPT_SIZE32: return set_quantity(f, target, v, why);
+  case WR_OPT_SHARE: return set_share(f, target, v, why);
   case WR_OPT_ENUM:
   case WR_OPT_FLAGS: return set_word(f, target, v, why);
   default: return wrong(why, "can't be set from a plain value");
@@ -211,6 +223,9 @@ static void set_default(const struct wr_option *f, void *target) {
   if (f->type == WR_OPT_BOOL) {
     v.type = WR_VALUE_BOOL;
     v.boolean = f->def[0] == 't';
+  } else if (f->type == WR_OPT_SHARE) {
+    v.type = WR_VALUE_NUMBER;
+    v.number = strtod(f->def, NULL);
   } else if (f->type == WR_OPT_INTEGER && !(f->zero && strcmp(f->def, f->zero) == 0)) {
     uint64_t n = 0;
     WR_CHECK(wr_text_u64(v.text, UINT32_MAX, &n) == WR_OK);

@@ -25,6 +25,7 @@ enum wr_option_type {
   WR_OPT_DURATION, /* uint32_t, milliseconds */
   WR_OPT_SIZE,     /* uint64_t, bytes */
   WR_OPT_SIZE32,   /* uint32_t, bytes */
+  WR_OPT_SHARE,    /* uint32_t, permille: a number from 0 to 1 */
   WR_OPT_ENUM,     /* an enum: the index of the word in `words` */
   WR_OPT_FLAGS,    /* uint32_t: a list of words, bit 1 << index */
   WR_OPT_SECRET,   /* struct wr_secret */

@@ -22,6 +22,7 @@ static const char *type_text(const struct wr_option *f) {
   case WR_OPT_DURATION: return "duration";
   case WR_OPT_SIZE:
   case WR_OPT_SIZE32: return "size";
+  case WR_OPT_SHARE: return "share, 0 to 1";
   case WR_OPT_FLAGS:
   case WR_OPT_NAMES: return "list of string";
   case WR_OPT_SECRET: return "secret";
@@ -84,7 +85,7 @@ static void put_default(const struct printer *p, const struct wr_option *f) {
   if (f->required) {
     put(p, "**required**");
   } else if (f->def && f->def[0]) {
-    bool bare = f->type == WR_OPT_BOOL ||
+    bool bare = f->type == WR_OPT_BOOL || f->type == WR_OPT_SHARE ||
                 (f->type == WR_OPT_INTEGER && !(f->zero && strcmp(f->def, f->zero) == 0));
     put(p, bare ? "`" : "`\"");
     put(p, f->def);

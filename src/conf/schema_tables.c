@@ -361,6 +361,13 @@ const struct wr_schema wr_schema_upstream = {
   FIELDS(upstream_fields),
 };
 
+/* The places are the bits of enum wr_retry_on. */
+static const char *const retry_words[] = { "",          "connect",    "tls",
+                                           "reset",     "first_byte", "first_token",
+                                           "idle",      "truncated",  "protocol",
+                                           "error",     "slow",       "429",
+                                           "503",       "5xx",        NULL };
+
 static const struct wr_option retry_fields[] = {
   { .name = "attempts",
     .type = WR_OPT_INTEGER,
@@ -369,7 +376,23 @@ static const struct wr_option retry_fields[] = {
     .min = 1,
     .max = 10,
     .doc = "tries in all, before the first content only; 1: no second one" },
-  { .name = "on", .type = WR_OPT_LATER, .doc = "which failures are tried again" },
+  { .name = "on",
+    .type = WR_OPT_FLAGS,
+    .offset = AT(wr_conf_group, retry_on),
+    .words = retry_words,
+    .doc = "which failures are tried again; default: `connect`, `tls`, `error`, `429`, `503`" },
+  { .name = "backoff",
+    .type = WR_OPT_DURATION,
+    .offset = AT(wr_conf_group, backoff_ms),
+    .def = "100ms",
+    .max = 60000,
+    .doc = "a random wait up to this before one that has failed is asked again; doubles each time, "
+           "up to 32 times as long" },
+  { .name = "budget",
+    .type = WR_OPT_SHARE,
+    .offset = AT(wr_conf_group, retry_budget_permille),
+    .def = "0.2",
+    .doc = "requests that are sent a second time, as a share of all, over ten seconds" },
 };
 const struct wr_schema wr_schema_retry = {
   .name = "retry",

@@ -268,6 +268,7 @@ void load_upstreams(lua_State *L, struct load *l) {
     build_upstream(L, l, &l->decls[i], &all[n]);
     wr_schema_defaults(&wr_schema_group, &own[n]);
     members[n] = (uint32_t)n;
+    own[n].retry_on = WR_RETRY_ON_DEFAULT;
     own[n].name = all[n].name;
     own[n].members = &members[n];
     own[n].member_count = 1;
@@ -317,6 +318,8 @@ static void build_group(lua_State *L, struct load *l, const struct decl *d,
   load_push_table(L, l, d);
   int idx = lua_gettop(L);
   load_table(L, l, &top, idx, &wr_schema_group, g, true);
+  if (!g->retry_on) g->retry_on = WR_RETRY_ON_DEFAULT;
+  g->again = true;
   lua_Integer count = (lua_Integer)lua_rawlen(L, idx);
   struct member_list list = { load_alloc(L, l, ((size_t)count + 2) * sizeof *list.members), 0 };
   for (lua_Integer i = 1; i <= count; i++) {

@@ -257,11 +257,10 @@ enum wr_step wr_session_answer(struct wr_session *s, struct wr_span text, bool s
  * someone is left to ask. */
 static bool may_retry(const struct wr_session *s, enum wr_err err) {
   if (s->committed || !s->rq || s->rq->streaming) return false;
-  if (s->at->reused && !s->at->answered && s->at->conn && wr_err_retry(err) == WR_RETRY_SAFE &&
-      (err == WR_E_RESET || err == WR_E_IO))
+  if (s->at->reused && !s->at->answered && s->at->conn && (err == WR_E_RESET || err == WR_E_IO))
     return true;
   if (s->attempts >= s->gen->conf->groups[s->group].attempts) return false;
-  return wr_err_retry(err) == WR_RETRY_CONNECT;
+  return wr_err_retry(err) == WR_RETRY_CONNECT || wr_err_retry(err) == WR_RETRY_TLS;
 }
 
 enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, struct wr_span why) {

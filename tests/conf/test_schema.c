@@ -231,11 +231,23 @@ static void test_reference(void **state) {
     fail_msg("docs/configuration.md is not what the tables say; WEIR_WRITE_DOCS=1 writes it anew");
 }
 
+/* The words of retry.on stand where the bits are. */
+static void retry_words(void **state) {
+  (void)state;
+  const struct wr_option *on = wr_schema_find(&wr_schema_retry, WR_SPAN("on"));
+  for (unsigned i = WR_RETRY_CONNECT; i <= WR_RETRY_SLOW; i++)
+    assert_string_equal(on->words[i], wr_retry_name((enum wr_retry)i));
+  assert_string_equal(on->words[WR_RETRY_STATUS], "429");
+  assert_string_equal(on->words[WR_RETRY_STATUS + 1], "503");
+  assert_string_equal(on->words[WR_RETRY_STATUS + 2], "5xx");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_tables), cmocka_unit_test(test_defaults),
     cmocka_unit_test(test_set),    cmocka_unit_test(test_suggest),
     cmocka_unit_test(test_arena),  cmocka_unit_test(test_reference),
+    cmocka_unit_test(retry_words),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,9 +158,15 @@ static const struct bad {
     BASE_L BASE_U "weir.group \"g\" { \"u\", last = \"u\" }\n" BASE_R },
   { 3, "group 'u': the name is taken by the upstream in line 2",
     BASE_L BASE_U "weir.group \"u\" { \"u\" }\n" BASE_R },
-  { 3, "group 'g': 'retry.on' is not available in this version",
+  { 3, "group 'g': 'retry.on' must be \"connect\", \"tls\", \"reset\", \"first_byte\", "
+       "\"first_token\", \"idle\", \"truncated\", \"protocol\", \"error\", \"slow\", \"429\", "
+       "\"503\" or \"5xx\", not \"conect\" (did you mean \"connect\"?)",
     BASE_L BASE_U
-    "weir.group \"g\" { \"u\", retry = { attempts = 2, on = { \"429\" } } }\n" BASE_R },
+    "weir.group \"g\" { \"u\", retry = { attempts = 2, on = { \"429\", \"conect\" } } }\n" BASE_R },
+  { 3, "group 'g': 'retry.budget' must be from 0 to 1",
+    BASE_L BASE_U "weir.group \"g\" { \"u\", retry = { budget = 20 } }\n" BASE_R },
+  { 3, "group 'g': 'retry.budget' must be a share such as 0.2, not",
+    BASE_L BASE_U "weir.group \"g\" { \"u\", retry = { budget = \"20%\" } }\n" BASE_R },
   { 3, "group 'g': 'retry.attempts' must be from 1 to 10",
     BASE_L BASE_U "weir.group \"g\" { \"u\", retry = { attempts = 0 } }\n" BASE_R },
   /* keys */

@@ -126,7 +126,8 @@ static const char good[] =
     "weir.route \"open\" { match = { path = \"/v1/*\", host = \"llm.example\" }, to = \"local\", "
     "open = true,\n"
     "  timeout = { idle = \"7s\" } }\n"
-    "weir.group \"chat\" { \"openai\", last = \"local\", retry = { attempts = 3 } }\n"
+    "weir.group \"chat\" { \"openai\", last = \"local\",\n"
+    "  retry = { attempts = 3, on = { \"429\", \"idle\" }, backoff = \"1s\", budget = 0.05 } }\n"
     "weir.upstream \"openai\" { kind = \"openai\", url = { \"https://api.openai.com\", "
     "\"http://10.0.0.5:8000/base/\" },\n"
     "  key = weir.secret.env \"WEIR_TEST_KEY\", models = { fast = \"gpt\", [\"*\"] = \"any\", a = "
@@ -189,6 +190,13 @@ static void test_good(void **state) {
   assert_int_equal(u->keep_idle, 32);
   const struct wr_conf_group *g = &c->groups[2];
   assert_int_equal(g->attempts, 3);
+  assert_int_equal(g->retry_on, WR_RETRY_ON_429 | 1u << WR_RETRY_IDLE);
+  assert_int_equal(g->backoff_ms, 1000);
+  assert_int_equal(g->retry_budget_permille, 50);
+  assert_true(g->again);
+  assert_int_equal(c->groups[0].retry_on, WR_RETRY_ON_DEFAULT);
+  assert_int_equal(c->groups[0].retry_budget_permille, 200);
+  assert_false(c->groups[0].again);
   assert_int_equal(g->member_count, 2);
   assert_int_equal(g->members[1], 1);
   assert_int_equal(wr_conf_group_find(c, WR_SPAN("chat")), 2);
