@@ -172,6 +172,24 @@ build/bench/load: bench/load.h
 $(BENCH_TOOLS):
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $(filter %.c,$^)
+# --- The parts, and the gate of the hot path: programs of bench/ that use weir's own archives.
+BENCH_LIBS := $(foreach f,relay upstream net wire obs conf mem base,$(call archive,$(f)))
+build/bench/micro build/bench/ablation: build/bench/%: bench/%.c $(BENCH_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS_USED) $(LDFLAGS_USED) -o $@ $< -Wl,--start-group $(BENCH_LIBS) -Wl,--end-group $(LIBS)
+build/bench/lockstep: bench/lockstep.c
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $<
+.PHONY: bench-parts bench-gate bench-gate-write
+## make bench-parts each part alone beside what it replaces, and what each idea is worth; about a minute
+bench-parts:
+	@.ci/deps deps bench
+	@$(MAKE) --no-print-directory -s -j2 O=$(O) build/bench/micro build/bench/ablation
+	@bench/parts $(RECORDINGS)
+## make bench-gate  instructions per event against those kept in bench/gate.txt (bench-gate-write keeps them)
+bench-gate bench-gate-write:
+	@$(MAKE) --no-print-directory -s -j2 O=$(O) all build/bench/lockstep
+	@WEIR_BIN=$(O)/weir bench/gate $(if $(findstring write,$@),--write)
 ## make size        the stripped binary's size against its limit (with STATIC=1)
 size: $(O)/weir
 	@strip -o $(O)/weir.stripped $(O)/weir
