@@ -190,6 +190,12 @@ bench-parts:
 bench-gate bench-gate-write:
 	@$(MAKE) --no-print-directory -s -j2 O=$(O) all build/bench/lockstep
 	@WEIR_BIN=$(O)/weir bench/gate $(if $(findstring write,$@),--write)
+.PHONY: profile
+## make profile    where the time of an event goes: flame graph, instructions by function, system calls
+profile:
+	@.ci/deps deps bench
+	@$(MAKE) --no-print-directory -s -j2 O=build/profile CFLAGS=-fno-omit-frame-pointer all build/bench/lockstep
+	@WEIR_BIN=build/profile/weir bench/profile
 ## make size        the stripped binary's size against its limit (with STATIC=1)
 size: $(O)/weir
 	@strip -o $(O)/weir.stripped $(O)/weir
