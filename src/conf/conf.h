@@ -15,7 +15,44 @@
 #include "base/span.h"
 #include "conf/secret.h"
 
-enum wr_balance { WR_BALANCE_ROUND_ROBIN };
+/* How one of several is chosen: of an upstream's peers, of a group's members. */
+enum wr_balance {
+  WR_BALANCE_ROUND_ROBIN,
+  WR_BALANCE_WEIGHTED,
+  WR_BALANCE_LEAST_STREAMS,
+  WR_BALANCE_FIRST_TOKEN, /* two choices, by the average time to the first token */
+  WR_BALANCE_HASH,
+  WR_BALANCE_RANDOM,
+  WR_BALANCES
+};
+
+/* What balance "hash" keeps together. */
+enum wr_hash_by { WR_HASH_KEY, WR_HASH_SESSION, WR_HASH_PROMPT };
+struct wr_conf_hash {
+  enum wr_hash_by by;
+  const char *header;    /* borrowed: conf arena; by session: the field that names it */
+  uint32_t prompt_bytes; /* by prompt: of the beginning of the messages */
+};
+
+/* When a peer is left alone because it fails. */
+struct wr_conf_breaker {
+  uint32_t failures;      /* in a row; 0: no reason */
+  uint32_t rate_permille; /* of the window's results; 0: no reason */
+  uint32_t least;         /* results before the rate counts */
+  uint32_t window_ms;
+  uint32_t open_ms;       /* at first; doubles up to open_max_ms */
+  uint32_t open_max_ms;
+  uint32_t slow_ms;        /* a first token later than this is a failure; 0: never */
+  uint32_t busy_max_ms;    /* how long a retry-after is heeded; 0: not at all */
+  uint32_t floor_permille; /* of a group's peers, which stay in use whatever they do */
+};
+
+/* Active checks; path NULL: none. */
+struct wr_conf_health {
+  const char *path; /* borrowed: conf arena */
+  uint32_t every_ms, timeout_ms;
+  uint32_t rise, fall;
+};
 
 /* Of an upstream. */
 enum wr_kind {
@@ -100,6 +137,10 @@ struct wr_conf_upstream {
   uint32_t keep_idle_ms;  /* default 60 s */
   uint32_t max_streams;   /* limit = { n }; 0: none */
   enum wr_balance balance;
+  struct wr_conf_hash hash;
+  const uint32_t *weights; /* borrowed: conf arena; one a URL, then a 0; NULL: all 1 */
+  struct wr_conf_breaker breaker;
+  struct wr_conf_health health;
   const struct wr_conf_header *mock; /* borrowed: conf arena; in the words of mock/mock.h */
   size_t mock_count;
   const char *text_path; /* borrowed: conf arena; kind sse: an event's text; NULL: nowhere */
@@ -128,6 +169,8 @@ struct wr_conf_group {
   uint32_t retry_budget_permille;  /* requests that are sent again, of all; 200 */
   bool again; /* declared: who has failed may be asked once more when all have been asked */
   enum wr_balance balance;
+  struct wr_conf_hash hash;
+  const uint32_t *weights; /* borrowed: conf arena; one a member, then a 0; NULL: all 1 */
   const char *last; /* borrowed: conf arena; NULL: none; already among the members */
   int line;
 };

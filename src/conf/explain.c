@@ -157,6 +157,18 @@ static const void *pointer_at(const void *at) {
   return ptr;
 }
 
+/* A list of weights ends with a 0. */
+static bool put_weights(const struct printer *p, const uint32_t *weights) {
+  if (!weights) return false;
+  put(p, "{");
+  for (size_t i = 0; weights[i]; i++) {
+    put(p, i ? ", " : " ");
+    put_number(p, &(struct wr_option){ .type = WR_OPT_INTEGER }, &weights[i]);
+  }
+  put(p, " }");
+  return true;
+}
+
 static size_t count_of(const struct wr_option *f, const void *base) {
   size_t n;
   memcpy(&n, (const char *)base + f->count_offset, sizeof n);
@@ -215,6 +227,7 @@ static bool put_value(const struct printer *p, const struct wr_option *f, const 
     if (count_of(f, base) == 0) return false;
     put_urls(p, pointer_at(at), count_of(f, base));
     return true;
+  case WR_OPT_WEIGHTS: return put_weights(p, pointer_at(at));
   case WR_OPT_LIMIT:
     if (load_uint(at, 4) == 0) return false;
     put(p, "{ ");

@@ -35,6 +35,7 @@ enum wr_option_type {
   WR_OPT_URLS,   /* a URL or a list of them */
   WR_OPT_PRICES, /* model = { in, out } */
   WR_OPT_LIMIT,  /* { n } */
+  WR_OPT_WEIGHTS, /* { 3, 1 } */
   WR_OPT_NAMES,  /* the positional names of a group */
   WR_OPT_NAME,   /* the name of another declaration */
   WR_OPT_USE,    /* a list of plugins with their options */
@@ -71,6 +72,7 @@ struct wr_schema {
 
 extern const struct wr_schema wr_schema_server, wr_schema_lua, wr_schema_listen,
     wr_schema_listen_tls, wr_schema_upstream, wr_schema_upstream_tls, wr_schema_upstream_timeout,
+    wr_schema_hash, wr_schema_breaker, wr_schema_health,
     wr_schema_group, wr_schema_retry, wr_schema_key, wr_schema_keys, wr_schema_route,
     wr_schema_match, wr_schema_limits, wr_schema_slow_client, wr_schema_route_timeout;
 

@@ -22,7 +22,6 @@ static const char *type_text(const struct wr_option *f) {
   case WR_OPT_DURATION: return "duration";
   case WR_OPT_SIZE:
   case WR_OPT_SIZE32: return "size";
-  case WR_OPT_SHARE: return "share, 0 to 1";
   case WR_OPT_FLAGS:
   case WR_OPT_NAMES: return "list of string";
   case WR_OPT_SECRET: return "secret";
@@ -31,6 +30,8 @@ static const char *type_text(const struct wr_option *f) {
   case WR_OPT_URLS: return "URL, or list of URL";
   case WR_OPT_PRICES: return "map of { number, number }";
   case WR_OPT_LIMIT: return "{ integer }";
+  case WR_OPT_WEIGHTS: return "list of integer";
+  case WR_OPT_SHARE: return "share, 0 to 1";
   case WR_OPT_USE: return "list of plugin";
   case WR_OPT_HOOK: return "function";
   default: return "";

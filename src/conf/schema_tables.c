@@ -196,9 +196,9 @@ const struct wr_schema wr_schema_keys = {
 static const char *const kinds[] = {
   "openai", "openai-compatible", "anthropic", "ollama", "sse", "mock", NULL
 };
-static const char *const balances[] = { "round_robin", NULL };
-static const char *const balances_later[] = { "least_streams", "random", "hash", "first_token",
-                                              NULL };
+static const char *const balances[] = { "round_robin", "weighted", "least_streams",
+                                        "first_token", "hash",     "random",
+                                        NULL };
 
 static const struct wr_option upstream_timeout_fields[] = {
   { .name = "connect",
@@ -319,9 +319,27 @@ static const struct wr_option upstream_fields[] = {
     .type = WR_OPT_ENUM,
     .offset = AT(wr_conf_upstream, balance),
     .words = balances,
-    .later = balances_later,
     .def = "round_robin",
     .doc = "how one of several URLs is chosen" },
+  { .name = "weights",
+    .type = WR_OPT_WEIGHTS,
+    .offset = AT(wr_conf_upstream, weights),
+    .doc = "shares of the URLs, in their order; default: all equal" },
+  { .name = "hash",
+    .type = WR_OPT_TABLE,
+    .offset = AT(wr_conf_upstream, hash),
+    .table = &wr_schema_hash,
+    .doc = "what balance \"hash\" keeps together" },
+  { .name = "health",
+    .type = WR_OPT_TABLE,
+    .offset = AT(wr_conf_upstream, health),
+    .table = &wr_schema_health,
+    .doc = "active checks; without `path` there are none" },
+  { .name = "breaker",
+    .type = WR_OPT_TABLE,
+    .offset = AT(wr_conf_upstream, breaker),
+    .table = &wr_schema_breaker,
+    .doc = "when a URL that fails is left alone" },
   { .name = "limit",
     .type = WR_OPT_LIMIT,
     .offset = AT(wr_conf_upstream, max_streams),
@@ -346,7 +364,6 @@ static const struct wr_option upstream_fields[] = {
     .type = WR_OPT_STRING,
     .offset = AT(wr_conf_upstream, text_path),
     .doc = "kind \"sse\": where the text of an event's JSON is, such as \"choices.0.text\"" },
-  { .name = "health", .type = WR_OPT_LATER, .doc = "active health checks" },
 };
 const struct wr_schema wr_schema_upstream = {
   .name = "upstream",
@@ -415,9 +432,17 @@ static const struct wr_option group_fields[] = {
     .type = WR_OPT_ENUM,
     .offset = AT(wr_conf_group, balance),
     .words = balances,
-    .later = balances_later,
     .def = "round_robin",
     .doc = "how one of several members is chosen" },
+  { .name = "weights",
+    .type = WR_OPT_WEIGHTS,
+    .offset = AT(wr_conf_group, weights),
+    .doc = "shares of the members, in their order; default: all equal" },
+  { .name = "hash",
+    .type = WR_OPT_TABLE,
+    .offset = AT(wr_conf_group, hash),
+    .table = &wr_schema_hash,
+    .doc = "what balance \"hash\" keeps together" },
 };
 const struct wr_schema wr_schema_group = {
   .name = "group",

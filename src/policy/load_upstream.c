@@ -97,6 +97,43 @@ static void read_limit(lua_State *L, struct load *l, const struct place *top, in
   lua_pop(L, 1);
 }
 
+/* A list of `count` weights, with a 0 behind it; NULL when there is none. Weights mean that turns
+ * are not equal. */
+static const uint32_t *read_weights(lua_State *L, struct load *l, const struct place *top, int idx,
+                                    size_t count, enum wr_balance *balance) {
+  const struct place at = { top->decl, NULL, "weights" };
+  uint32_t *weights = NULL;
+  if (load_option(L, idx, "weights") == LUA_TTABLE) {
+    weights = load_alloc(L, l, (count + 1) * sizeof *weights);
+    bool ok = lua_rawlen(L, -1) == count;
+    for (size_t i = 0; ok && i < count; i++) {
+      int whole = 0;
+      lua_rawgeti(L, -1, (lua_Integer)i + 1);
+      lua_Integer n = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : 0;
+      lua_pop(L, 1);
+      ok = whole && n >= 1 && n <= 1000;
+      weights[i] = ok ? (uint32_t)n : 1;
+    }
+    if (!ok) load_error(l, &at, "must be %zu whole numbers from 1 to 1000, one for each", count);
+    if (*balance == WR_BALANCE_ROUND_ROBIN) *balance = WR_BALANCE_WEIGHTED;
+  } else if (!lua_isnil(L, -1)) {
+    load_error(l, &at, "must be a list such as { 3, 1 }, not %s", load_type_name(L, -1));
+  }
+  lua_pop(L, 1);
+  return weights;
+}
+
+static void check_peers(struct load *l, const struct place *top, const struct wr_conf_upstream *u) {
+  const struct place health = { top->decl, NULL, "health" };
+  const struct place breaker = { top->decl, NULL, "breaker" };
+  const struct place path = { top->decl, &health, "path" };
+  const struct place most = { top->decl, &breaker, "open_max" };
+  if (u->health.path && (u->health.path[0] != '/' || strchr(u->health.path, ' ')))
+    load_error(l, &path, "must begin with \"/\" and have no blank, such as \"/health\"");
+  if (u->breaker.open_max_ms < u->breaker.open_ms)
+    load_error(l, &most, "must not be less than 'open'");
+}
+
 static bool has_model(const struct wr_conf_upstream *u, const char *name) {
   for (size_t i = 0; i < u->model_count; i++)
     if (strcmp(u->models[i].client, name) == 0 || strcmp(u->models[i].client, "*") == 0)
@@ -242,7 +279,10 @@ static void build_upstream(lua_State *L, struct load *l, const struct decl *d,
   if (has_kind) read_urls(L, l, &top, idx, u);
   read_limit(L, l, &top, idx, u);
   read_prices(L, l, &top, idx, u);
+  u->weights = read_weights(L, l, &top, idx, u->kind == WR_KIND_MOCK ? 1 : u->url_count,
+                            &u->balance);
   check_upstream(l, &top, u);
+  check_peers(l, &top, u);
   lua_pop(L, 1);
 }
 
@@ -335,9 +375,10 @@ static void build_group(lua_State *L, struct load *l, const struct decl *d,
   } else if (count == 0) {
     load_error_text(l, &top, "has no members: weir.group \"%s\" { \"upstream\", … }", d->name);
   }
-  lua_pop(L, 2);
   g->members = list.members;
   g->member_count = list.count;
+  g->weights = read_weights(L, l, &top, idx, list.count - (g->last ? 1 : 0), &g->balance);
+  lua_pop(L, 2);
 }
 
 void load_groups(lua_State *L, struct load *l) {

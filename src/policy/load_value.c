@@ -240,6 +240,7 @@ static void read_field(lua_State *L, struct load *l, const struct place *at, int
   case WR_OPT_URLS:
   case WR_OPT_PRICES:
   case WR_OPT_LIMIT:
+  case WR_OPT_WEIGHTS:
   case WR_OPT_NAMES:
   case WR_OPT_NAME:
   case WR_OPT_USE:

@@ -102,6 +102,7 @@ static enum wr_err parts_make(struct wr_gen *g, const struct wr_gen_options *o, 
   if (err == WR_OK)
     err = wr_upstreams_new(o->loop, o->resolver, conf, wr_mocks_addrs(plan->mocks), &g->upstreams,
                            why, why_bytes);
+  if (err == WR_OK) err = wr_upstreams_join(g->upstreams, o->book, o->logger);
   for (size_t i = 0; err == WR_OK && i < plan->conf->listen_count; i++)
     err = door_make(g, i, o, why, why_bytes);
   if (err != WR_OK) return err;

@@ -58,6 +58,8 @@ struct wr_gen_options {
   struct wr_ledger *ledger;            /* borrowed: the process's */
   const struct wr_script_core *core;   /* borrowed: for the call; for hooks, not while it loads */
   const char *file;                    /* borrowed: name of the configuration */
+  struct wr_peer_book *book;           /* borrowed: the process's */
+  struct wr_logger *logger;            /* borrowed: the worker's */
   struct wr_plan *plan;                /* borrowed: becomes a reference */
   const struct wr_plan *before;        /* borrowed: the current one; NULL: there is none */
 };

@@ -17,6 +17,7 @@
 #include "server/reload.h"
 #include "server/rollout.h"
 #include "server/worker.h"
+#include "upstream/state.h"
 
 #define PROCESS_MAGIC 0x9e0ce55u
 #define MOST_WORKERS 64u
@@ -36,6 +37,7 @@ struct wr_process {
   struct wr_process_options o;
   struct wr_depot *depot;      /* owned */
   struct wr_ledger *ledger;    /* owned */
+  struct wr_peer_book *book;   /* owned */
   struct wr_log *log;          /* owned */
   struct wr_slabs *slabs;      /* owned: of the main loop */
   struct wr_loop *loop;        /* owned */
@@ -175,6 +177,7 @@ static enum wr_err workers_make(struct wr_process *p, const struct wr_conf *conf
     .depot = p->depot,
     .ledger = p->ledger,
     .shared = &p->shared,
+    .book = p->book,
     .log = p->log,
     .file = p->o.file,
     .rollout = &p->rollout,
@@ -218,6 +221,7 @@ static enum wr_err loop_make(struct wr_process *p, const struct wr_conf_server *
   enum wr_err err =
       wr_log_open(sv->log, sv->log_format == WR_LOG_JSON ? WR_LOG_STYLE_JSON : WR_LOG_STYLE_LOGFMT,
                   &p->log, why, why_bytes);
+  if (err == WR_OK) err = wr_peer_book_new(&p->book);
   if (err == WR_OK) err = wr_depot_new(sv->memory_bytes, &p->depot);
   if (err == WR_OK) err = wr_ledger_new(wr_depot_memory_bytes(p->depot), NULL, &p->ledger);
   if (err == WR_OK) err = wr_slabs_new(p->depot, p->ledger, &p->slabs);
@@ -379,6 +383,7 @@ void wr_process_free(struct wr_process *p) {
   wr_ledger_free(p->ledger);
   if (p->depot) wr_depot_free(p->depot);
   wr_log_close(p->log);
+  wr_peer_book_free(p->book);
   p->magic = 0;
   wr_heap_free(WR_HEAP_SERVER, p);
 }

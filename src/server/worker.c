@@ -133,6 +133,7 @@ static void tick_fire(struct wr_timer *timer) {
   for (struct wr_list *l = w->gens.next; l != &w->gens; l = l->next) {
     struct wr_gen *g = WR_CONTAINER(l, struct wr_gen, link);
     if (g->engine) (void)wr_engine_idle(g->engine);
+    if (l->next == &w->gens) wr_upstreams_tick(g->upstreams);
   }
   wr_logger_flush(w->logger);
   wr_timer_set(w->loop, &w->tick, TICK_MS);
@@ -251,6 +252,8 @@ enum wr_err wr_worker_prepare(struct wr_worker *w, struct wr_plan *plan,
                               .resolver = w->resolver,
                               .slabs = w->slabs,
                               .ledger = w->o.ledger,
+                              .book = w->o.book,
+                              .logger = w->logger,
                               .core = &core,
                               .file = w->o.file,
                               .plan = plan,

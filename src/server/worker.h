@@ -30,6 +30,7 @@ struct wr_worker_options {
   struct wr_depot *depot;         /* borrowed: the process's, like all below */
   struct wr_ledger *ledger;       /* borrowed: the process's */
   struct wr_relay_shared *shared; /* borrowed: the process's */
+  struct wr_peer_book *book;      /* borrowed: the process's */
   struct wr_log *log;             /* borrowed: the process's */
   const char *file;               /* borrowed: the process's; name of the configuration */
   struct wr_rollout *rollout;     /* borrowed: the process's; takes back what is no more used */

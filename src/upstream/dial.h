@@ -1,7 +1,8 @@
 /* dial.h: a connection to a peer: from the shelf, or resolved, connected and shaken hands with.
  *
  * Embedded in the attempt. The owner's task is marked on each change and polls. Addresses of a
- * name are tried one after the other until one answers. Loop thread only. */
+ * name are tried one after the other until one answers: each connection begins with the next of
+ * them, and those that failed in the last half minute come last. Loop thread only. */
 #ifndef WR_UPSTREAM_DIAL_H
 #define WR_UPSTREAM_DIAL_H
 
@@ -19,6 +20,7 @@ struct wr_dial {
   struct wr_conn *conn;       /* owned until wr_dial_poll hands it over */
   struct wr_addr *addrs;      /* owned: what a name resolved to, from the second address on */
   uint8_t addr_count, addr_next;
+  uint64_t since_ms;          /* when the present address was begun with */
   uint8_t err;                /* enum wr_err: the last failure */
   bool reused;                /* from the shelf */
   char why[96];

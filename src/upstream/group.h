@@ -22,10 +22,43 @@ WR_MUST_USE enum wr_err wr_upstreams_new(struct wr_loop *loop, struct wr_resolve
 /* Every peer must have been given back. */
 void wr_upstreams_free(struct wr_upstreams *set);
 
-/* The next peer of a group whose bit isn't in `tried`: round robin over the members and over
- * the addresses of each; NULL when none is left. The caller holds it until wr_peer_put. */
+struct wr_peer_book;
+struct wr_logger;
+/* Right after it was made: its peers stand in the process's book from now on, and what changes is
+ * logged. Both outlive the set; logger may be NULL. */
+WR_MUST_USE enum wr_err wr_upstreams_join(struct wr_upstreams *set, struct wr_peer_book *book,
+                                          struct wr_logger *logger);
+
+struct wr_choice {
+  uint64_t tried;  /* bit a peer: not these */
+  uint64_t hash;   /* of what balance "hash" keeps together; 0: nothing */
+  bool any;        /* nobody was asked yet: rather a peer that is left alone than none */
+};
+/* The next peer of a group, by the balance of the group and then of the upstream; peers that are
+ * left alone are passed over, down to the floor; the member called `last` only when no other can be
+ * had. NULL when none is left. The caller holds it until wr_peer_put. */
+struct wr_peer *wr_group_choose(struct wr_upstreams *set, uint32_t group,
+                                const struct wr_choice *choice);
+/* The same without a hash, for a first request or tests. */
 struct wr_peer *wr_group_pick(struct wr_upstreams *set, uint32_t group, uint64_t tried);
 void wr_peer_put(struct wr_peer *peer);
+/* What a group or the upstreams in it want to be hashed, or NULL: then no hash is needed. */
+const struct wr_conf_hash *wr_group_hash(const struct wr_upstreams *set, uint32_t group);
+
+/* Four times a second or so, from the worker's timer, for the generation that new requests get:
+ * active checks, and whether peers that could not be reached can be reached again. */
+void wr_upstreams_tick(struct wr_upstreams *set);
+
+/* What is known of an upstream now, over all workers. */
+struct wr_upstream_view {
+  const struct wr_conf_upstream *conf; /* borrowed: the generation's */
+  bool healthy;                        /* at least one peer may be asked */
+  uint32_t streams;
+  uint32_t first_token_us;             /* of the fastest peer that may be asked; 0: not known */
+};
+/* index: of conf->upstreams. */
+void wr_upstreams_view(const struct wr_upstreams *set, uint32_t index,
+                       struct wr_upstream_view *out);
 
 /* For trials: every peer of an upstream (index of conf->upstreams) is at this address. */
 void wr_upstreams_redirect(struct wr_upstreams *set, size_t upstream, const struct wr_addr *addr);

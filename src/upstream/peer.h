@@ -12,7 +12,20 @@
 #include "net/tls_ctx.h"
 #include "upstream/shelf.h"
 
+struct wr_upstreams;
+struct wr_peer_state;
+
+/* Addresses of a name that failed lately are tried last. */
+#define WR_PEER_BAD_ADDRS 8u
+struct wr_bad_addr {
+  uint64_t hash;
+  uint64_t until_ms;
+};
+
 struct wr_peer {
+  struct wr_upstreams *set;          /* borrowed: holds us */
+  struct wr_peer_state *state;       /* ref: how it stands, shared by all workers */
+  uint64_t id;                       /* a hash of upstream and URL */
   const struct wr_conf_upstream *up; /* borrowed: the generation's configuration */
   const struct wr_conf_url *url; /* borrowed: as above; NULL for a mock, which has addr instead */
   struct wr_tls_ctx *tls;            /* borrowed: the set's; NULL: plain */
@@ -21,6 +34,9 @@ struct wr_peer {
   uint32_t index;                    /* in the set, for bit masks of tried peers (below 64) */
   uint32_t streams;                  /* attempts that hold this peer now */
   uint64_t attempts, failures;       /* since start */
+  uint32_t weight;
+  uint32_t addr_turn;                /* which address of the name is tried first */
+  struct wr_bad_addr bad[WR_PEER_BAD_ADDRS];
 };
 
 /* What a Host field says. */

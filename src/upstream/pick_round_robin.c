@@ -1,14 +1,10 @@
-#include "base/check.h"
 #include "upstream/pick.h"
 
-static struct wr_peer *pick(struct wr_pick_set *set, uint64_t tried) {
-  WR_DCHECK(set->count > 0);
-  for (size_t n = 0; n < set->count; n++) {
-    struct wr_peer *peer = &set->peers[set->next % set->count];
-    set->next = (uint32_t)((set->next + 1) % set->count);
-    if (!(tried >> peer->index & 1u)) return peer;
-  }
-  return NULL;
+static size_t pick(struct wr_pick_memory *memory, const struct wr_pick_want *want) {
+  size_t i = memory->next % want->count;
+  while (!wr_pick_usable(want, i)) i = (i + 1) % want->count;
+  memory->next = (uint32_t)((i + 1) % want->count);
+  return i;
 }
 
-const struct wr_pick_ops wr_pick_round_robin = { "round_robin", pick };
+const struct wr_pick_ops wr_pick_round_robin = { .name = "round_robin", .pick = pick };

@@ -122,15 +122,19 @@ static const struct bad {
     BASE_L
     "weir.upstream \"a\" { kind = \"openai\", url = \"http://x\", mock = { tokens = 3 } }\n" BASE_U
         BASE_R },
-  { 2, "upstream 'a': 'balance' \"least_streams\" is not available in this version",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", balance = \"least_streams\" }\n" BASE_U BASE_R },
+  { 2, "upstream 'a': 'weights' must be 1 whole numbers from 1 to 1000, one for each",
+    BASE_L "weir.upstream \"a\" { kind = \"mock\", weights = { 1, 2 } }\n" BASE_U BASE_R },
+  { 2, "upstream 'a': 'breaker.rate' must be from 0 to 1",
+    BASE_L "weir.upstream \"a\" { kind = \"mock\", breaker = { rate = 50 } }\n" BASE_U BASE_R },
+  { 2, "upstream 'a': 'breaker.open_max' must not be less than 'open'",
+    BASE_L "weir.upstream \"a\" { kind = \"mock\", breaker = { open = \"2m\" } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'limit' \"adaptive\" is not available in this version",
     BASE_L
     "weir.upstream \"a\" { kind = \"mock\", limit = { \"adaptive\", min = 8 } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'limit' must be { n }",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", limit = { 0 } }\n" BASE_U BASE_R },
-  { 2, "upstream 'a': 'health' is not available in this version",
-    BASE_L "weir.upstream \"a\" { kind = \"mock\", health = {} }\n" BASE_U BASE_R },
+  { 2, "upstream 'a': 'health.path' must begin with \"/\"",
+    BASE_L "weir.upstream \"a\" { kind = \"mock\", health = { path = \"up\" } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'price.fast' must be model = { in, out }",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", price = { fast = { 1 } } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'price.fats' is the price of a model that isn't in 'models'",

@@ -237,7 +237,7 @@ static void dial_name(void **state) {
     wr_dial_start(&dial, set, peer, &owner.task, true);
     TURN_UNTIL(&w, (names_serve(&names), (err = wr_dial_poll(&dial, &conn)) != WR_E_AGAIN));
     assert_int_equal(err, WR_OK);
-    assert_int_equal(dial.addr_next, 2); /* the first refused */
+    assert_int_equal(dial.addr_next, round == 0 ? 2 : 1); /* the first refused: it comes last now */
     assert_false(dial.reused);
     wr_conn_close(conn);
     wr_dial_cancel(&dial);

@@ -1,0 +1,47 @@
+/* set_priv.h: what the files that work on a set share. Internal to upstream/. */
+#ifndef WR_UPSTREAM_SET_PRIV_H
+#define WR_UPSTREAM_SET_PRIV_H
+
+#include "base/rand.h"
+#include "upstream/group.h"
+#include "upstream/pick.h"
+#include "upstream/state.h"
+
+#define WR_SET_MAGIC 0x5e7u
+
+struct wr_probe;
+
+/* The peers of one upstream. */
+struct wr_peer_range {
+  size_t first, count;
+  struct wr_pick_memory memory;
+};
+
+struct wr_upstreams {
+  uint32_t magic;
+  bool retired;                 /* only requests that run still use it */
+  struct wr_loop *loop;         /* borrowed: the worker's */
+  struct wr_resolver *resolver; /* borrowed: the worker's */
+  const struct wr_conf *conf;   /* borrowed: the generation's */
+  struct wr_peer_book *book;    /* borrowed: the process's; NULL: nobody shares */
+  struct wr_logger *logger;     /* borrowed: the worker's; NULL: silent */
+  struct wr_peer *peers;        /* owned */
+  size_t peer_count;
+  struct wr_peer_range *ranges;  /* owned: one an upstream */
+  struct wr_pick_memory *groups; /* owned: one a group */
+  int32_t *credits;              /* owned: of all memories that need them */
+  struct wr_tls_ctx **tls;       /* owned: one an upstream, or NULL */
+  struct wr_probe **probes;      /* owned: one a peer, NULL where no check is under way */
+  struct wr_rand rand;
+};
+
+/* A line in the log if something changed. */
+void wr_set_log(struct wr_upstreams *set, const struct wr_peer *peer,
+                const struct wr_standing_change *change, const char *why);
+
+/* probe.c: one check of a peer. */
+/* Frees itself when it has ended; wr_probe_cancel before that. */
+void wr_probe_start(struct wr_upstreams *set, struct wr_peer *peer);
+void wr_probe_cancel(struct wr_probe *probe);
+
+#endif
