@@ -121,7 +121,7 @@ enum wr_step wr_step_retry(struct wr_session *s) {
   const char *model = at->model;
   bool stale = at->reused;
   if (stale) {
-    peer->streams++; /* the new attempt's own hold */
+    wr_peer_hold(peer); /* the new attempt's own hold */
     s->attempts--;   /* a kept connection that had died asked nobody */
   } else {
     s->tried |= UINT64_C(1) << peer->index;

@@ -142,6 +142,11 @@ static size_t pick_member(struct wr_upstreams *set, uint32_t group, uint64_t ope
   return g->members[ops->pick(&set->groups[group], &want)];
 }
 
+void wr_peer_hold(struct wr_peer *peer) {
+  peer->streams++;
+  atomic_fetch_add_explicit(&peer->state->streams, 1, memory_order_relaxed);
+}
+
 struct wr_peer *wr_group_choose(struct wr_upstreams *set, uint32_t group,
                                 const struct wr_choice *choice) {
   WR_MAGIC_CHECK(set, WR_SET_MAGIC);
@@ -160,8 +165,7 @@ struct wr_peer *wr_group_choose(struct wr_upstreams *set, uint32_t group,
       wr_set_log(set, peer, &change, "probe");
     }
     if (in) {
-      peer->streams++;
-      atomic_fetch_add_explicit(&peer->state->streams, 1, memory_order_relaxed);
+      wr_peer_hold(peer);
       return peer;
     }
     /* Another request finds out already. If that leaves nobody, the floor may still let this one

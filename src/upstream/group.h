@@ -41,6 +41,8 @@ struct wr_peer *wr_group_choose(struct wr_upstreams *set, uint32_t group,
                                 const struct wr_choice *choice);
 /* The same without a hash, for a first request or tests. */
 struct wr_peer *wr_group_pick(struct wr_upstreams *set, uint32_t group, uint64_t tried);
+/* Another hold of a peer that is held. */
+void wr_peer_hold(struct wr_peer *peer);
 void wr_peer_put(struct wr_peer *peer);
 /* What a group or the upstreams in it want to be hashed, or NULL: then no hash is needed. */
 const struct wr_conf_hash *wr_group_hash(const struct wr_upstreams *set, uint32_t group);
