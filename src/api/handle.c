@@ -5,7 +5,7 @@
 #include "api/lib.h"
 
 /* One registry key a type; the address is what counts. */
-static const char keys[5] = { 0 };
+static const char keys[WR_HANDLE_OTHER - WR_HANDLE_VIEW] = { 0 };
 
 static void *key_of(enum wr_handle_type type) {
   return (void *)(uintptr_t)&keys[(unsigned)type - (unsigned)WR_HANDLE_VIEW];
@@ -17,6 +17,7 @@ static const char *name_of(enum wr_handle_type type) {
     case WR_HANDLE_EVENT: return "event";
     case WR_HANDLE_REQUEST: return "request";
     case WR_HANDLE_SESSION: return "stream";
+    case WR_HANDLE_RECORD: return "response";
     case WR_HANDLE_WINDOW: return "window";
     case WR_HANDLE_OTHER: break;
   }
@@ -41,6 +42,8 @@ void wr_handle_open(lua_State *L) {
   finish(L, WR_HANDLE_REQUEST);
   wr_session_open(L);
   finish(L, WR_HANDLE_SESSION);
+  wr_record_open(L);
+  finish(L, WR_HANDLE_RECORD);
   wr_window_open(L);
   finish(L, WR_HANDLE_WINDOW);
 }

@@ -23,11 +23,14 @@ enum wr_handle_type {
   WR_HANDLE_EVENT,
   WR_HANDLE_REQUEST,
   WR_HANDLE_SESSION,
+  WR_HANDLE_RECORD,
   WR_HANDLE_WINDOW, /* names a metatable: the handle itself is a view with WR_VIEW_IS_WINDOW */
   WR_HANDLE_OTHER /* of policy/: what the loader gives to conf.lua */
 };
 
+/* Flags of a view. */
 #define WR_VIEW_IS_WINDOW 0x77u
+#define WR_VIEW_IS_PIN 0x70u
 struct wr_handle {
   uint32_t type;
   uint32_t flags;
@@ -78,6 +81,8 @@ struct wr_lsession {
   int ref;                  /* in the registry, until the stream ends */
   bool has_event;           /* the event's handle exists: pushing it allocates nothing */
   bool has_window;          /* the same for the window's */
+  struct wr_pins *pins;     /* owned: what its hooks have retained; NULL: nothing yet */
+  char *headers;            /* owned: lines for the answer's head; NULL: none */
 };
 
 /* Makes the metatables. Once a VM. */
@@ -97,6 +102,7 @@ void wr_event_open(lua_State *L);
 void wr_request_open(lua_State *L);
 void wr_session_open(lua_State *L);
 void wr_window_open(lua_State *L);
+void wr_record_open(lua_State *L);
 
 /* A fresh view of bytes that stay for this hook call. */
 struct wr_lview *wr_lview_push(lua_State *L, struct wr_span bytes);
@@ -122,5 +128,11 @@ void wr_lsession_push(lua_State *L, struct wr_hook_stream *s);
 void wr_lsession_end(lua_State *L, struct wr_hook_stream *s);
 /* Pushes the table that on_end gets as `fin`. */
 void wr_lend_push(lua_State *L, const struct wr_hook_stream *s, enum wr_outcome outcome);
+
+/* Push what the other hooks get. */
+void wr_lresponse_push(lua_State *L, const struct wr_hook_response *rs);
+void wr_lslow_push(lua_State *L, const struct wr_hook_slow *q);
+void wr_lerror_push(lua_State *L, const struct wr_hook_error *er);
+void wr_lpressure_push(lua_State *L, const struct wr_hook_pressure *p);
 
 #endif

@@ -3,8 +3,15 @@
 #include <stdio.h>
 
 #include "api/handle.h"
+#include "api/header.h"
 #include "api/lib.h"
+#include "api/pins.h"
+#include "base/buf.h"
+#include "base/heap.h"
 #include "relay/reserve.h"
+
+/* Of headers that one stream's hooks set. */
+#define HEADERS_BYTES 2048u
 
 void wr_lsession_push(lua_State *L, struct wr_hook_stream *s) {
   struct wr_lsession *h = s->policy;
@@ -26,6 +33,11 @@ void wr_lsession_end(lua_State *L, struct wr_hook_stream *s) {
   if (!h) return;
   WR_CHECK(h->h.type == WR_HANDLE_SESSION);
   s->policy = NULL;
+  s->headers = wr_span_make(NULL, 0);
+  wr_pins_free(wr_script_of(L), h->pins);
+  wr_heap_free(WR_HEAP_LUA, h->headers);
+  h->pins = NULL;
+  h->headers = NULL;
   h->s = NULL;
   h->h.epoch = 0;
   luaL_unref(L, LUA_REGISTRYINDEX, h->ref);
@@ -40,6 +52,18 @@ static int push_ctx(lua_State *L) {
   return 1;
 }
 
+/* A list of words, in which each is also a name: for _, t in ipairs(tags), if tags.beta. */
+static void push_tags(lua_State *L, const struct wr_conf_key *key) {
+  lua_newtable(L);
+  for (size_t i = 0; key && i < key->tag_count; i++) {
+    lua_pushstring(L, key->tags[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, key->tags[i]);
+  }
+  wr_lib_freeze(L, "s.key.tags");
+}
+
 /* Made once a stream: { name, class, tags }, closed. Without declared keys everybody is anonymous.
  */
 static int push_key(lua_State *L, const struct wr_conf_key *key) {
@@ -50,8 +74,7 @@ static int push_key(lua_State *L, const struct wr_conf_key *key) {
   lua_setfield(L, -2, "name");
   lua_pushstring(L, key && key->class_name ? key->class_name : "");
   lua_setfield(L, -2, "class");
-  lua_newtable(L);
-  wr_lib_freeze(L, "s.key.tags");
+  push_tags(L, key);
   lua_setfield(L, -2, "tags");
   wr_lib_freeze(L, "s.key");
   lua_pushvalue(L, -1);
@@ -88,6 +111,68 @@ static int push_model(lua_State *L, struct wr_span model) {
   return 1;
 }
 
+/* The request, while it is held. */
+static int push_request(lua_State *L, const struct wr_hook_stream *s) {
+  if (s->request) wr_lrequest_push(L, s->request);
+  else lua_pushnil(L);
+  return 1;
+}
+
+/* s:tried(name): was an attempt made there? */
+static int session_tried(lua_State *L) {
+  const struct wr_lsession *h = wr_handle_check(L, 1, WR_HANDLE_SESSION);
+  const struct wr_conf *conf = wr_script_of(L)->conf;
+  uint32_t i = conf ? wr_conf_upstream_find(conf, wr_lib_bytes(L, 2)) : UINT32_MAX;
+  if (i == UINT32_MAX)
+    return luaL_error(L, "s:tried: there is no upstream '%s'", lua_tostring(L, 2));
+  lua_pushboolean(L, i < 64 && (h->s->tried >> i & 1));
+  return 1;
+}
+
+/* The lines without the one of that name. */
+static void headers_without(struct wr_span lines, struct wr_span name, struct wr_buf *out) {
+  while (lines.len) {
+    const char *end = memchr(lines.ptr, '\n', lines.len);
+    WR_CHECK(end != NULL);
+    struct wr_span line = wr_span_make(lines.ptr, (size_t)(end - lines.ptr) + 1);
+    bool same = line.len > name.len && line.ptr[name.len] == ':' &&
+                wr_span_ieq(wr_span_make(line.ptr, name.len), name);
+    if (!same) wr_buf_put(out, line);
+    lines = wr_span_make(end + 1, lines.len - line.len);
+  }
+}
+
+/* s:set_header(name, value): into the head of the answer, in place of what the upstream says. */
+static int session_set_header(lua_State *L) {
+  struct wr_lsession *h = wr_handle_check(L, 1, WR_HANDLE_SESSION);
+  struct wr_span name = wr_lib_bytes(L, 2), value = wr_lib_bytes(L, 3);
+  if (h->s->status)
+    return luaL_error(L, "s:set_header: the answer has begun (its head has left)");
+  if (!wr_header_allowed(name, value))
+    return luaL_error(L, "s:set_header: a header that is not allowed: '%s'",
+                      lua_tostring(L, 2) ? lua_tostring(L, 2) : "");
+  if (!h->headers) h->headers = wr_heap_alloc(WR_HEAP_LUA, HEADERS_BYTES);
+  if (!h->headers) return luaL_error(L, "s:set_header: no memory");
+  char store[HEADERS_BYTES];
+  struct wr_buf b;
+  wr_buf_init(&b, store, sizeof store);
+  headers_without(h->s->headers, name, &b);
+  wr_buf_put(&b, name);
+  wr_buf_put(&b, WR_SPAN(": "));
+  wr_buf_put(&b, value);
+  wr_buf_put(&b, WR_SPAN("\r\n"));
+  if (b.overflow)
+    return luaL_error(L, "s:set_header: more than %d bytes of headers", (int)HEADERS_BYTES);
+  memcpy(h->headers, store, b.len);
+  h->s->headers = wr_span_make(h->headers, b.len);
+  return 0;
+}
+
+static int push_method(lua_State *L, lua_CFunction fn) {
+  lua_pushcfunction(L, fn);
+  return 1;
+}
+
 static int session_index(lua_State *L) {
   const struct wr_lsession *h = wr_handle_check(L, 1, WR_HANDLE_SESSION);
   const struct wr_hook_stream *s = h->s;
@@ -108,6 +193,9 @@ static int session_index(lua_State *L) {
   if (IS("status")) return push_count(L, s->status);
   if (IS("events")) return push_count(L, s->events);
   if (IS("age")) return push_age(L, s);
+  if (IS("request")) return push_request(L, s);
+  if (IS("tried")) return push_method(L, session_tried);
+  if (IS("set_header")) return push_method(L, session_set_header);
 #undef IS
   return luaL_error(L, "a stream has no field '%s'", len ? key : luaL_typename(L, 2));
 }
@@ -132,12 +220,32 @@ static void set_tokens(lua_State *L, const char *name, int64_t n) {
   lua_setfield(L, -2, name);
 }
 
+/* Dollars for what is charged, if the upstream's price is known. */
+static void set_cost(lua_State *L, const struct wr_hook_stream *s) {
+  const struct wr_conf *conf = wr_script_of(L)->conf;
+  uint32_t i = conf ? wr_conf_upstream_find(conf, wr_span_str(s->upstream)) : UINT32_MAX;
+  int64_t input = s->usage.input >= 0 ? s->usage.input : s->prompt_tokens;
+  if (input > s->charged) input = s->charged;
+  double dollars = 0;
+  if (s->charged > 0 &&
+      (i == UINT32_MAX || !wr_conf_price(&conf->upstreams[i], s->model, (double)input,
+                                         (double)(s->charged - input), &dollars)))
+    return;
+  lua_pushnumber(L, dollars);
+  lua_setfield(L, -2, "cost");
+}
+
 void wr_lend_push(lua_State *L, const struct wr_hook_stream *s, enum wr_outcome outcome) {
-  lua_createtable(L, 0, 4);
+  lua_createtable(L, 0, 5);
   lua_pushstring(L, wr_outcome_name(outcome));
   lua_setfield(L, -2, "outcome");
   push_age(L, s);
   lua_setfield(L, -2, "duration");
+  if (s->first_token_us != UINT64_MAX) {
+    lua_pushnumber(L, (lua_Number)s->first_token_us / 1e6);
+    lua_setfield(L, -2, "first_token");
+  }
+  set_cost(L, s);
   lua_createtable(L, 0, 6);
   set_tokens(L, "input", s->usage.input);
   set_tokens(L, "output", s->usage.output);

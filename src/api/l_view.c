@@ -4,17 +4,23 @@
 #include "api/handle.h"
 #include "api/lib.h"
 #include "api/pattern.h"
+#include "api/pins.h"
 
-static struct wr_span check(lua_State *L) {
-  const struct wr_lview *v = wr_handle_check(L, 1, WR_HANDLE_VIEW);
+static const struct wr_lpin *pin_of(const struct wr_lview *v) {
+  return v->h.flags == WR_VIEW_IS_PIN ? (const struct wr_lpin *)(const void *)v : NULL;
+}
+
+static struct wr_span live_bytes(lua_State *L, int arg) {
+  const struct wr_lview *v = wr_handle_peek(L, arg, WR_HANDLE_VIEW);
+  if (v && pin_of(v)) return wr_lpin_bytes(L, pin_of(v));
+  v = wr_handle_check(L, arg, WR_HANDLE_VIEW);
   return wr_span_make(v->ptr, v->len);
 }
 
+static struct wr_span check(lua_State *L) { return live_bytes(L, 1); }
+
 struct wr_span wr_lib_bytes(lua_State *L, int arg) {
-  if (lua_type(L, arg) == LUA_TUSERDATA) {
-    const struct wr_lview *v = wr_handle_check(L, arg, WR_HANDLE_VIEW);
-    return wr_span_make(v->ptr, v->len);
-  }
+  if (lua_type(L, arg) == LUA_TUSERDATA) return live_bytes(L, arg);
   size_t len;
   const char *ptr = luaL_checklstring(L, arg, &len);
   return wr_span_make(ptr, len);
@@ -144,13 +150,30 @@ static int view_json(lua_State *L) {
 }
 
 static int view_retain(lua_State *L) {
-  check(L);
-  return luaL_error(L, "view:retain is not available in this version; use tostring(v)");
+  wr_lpin_push(L, check(L));
+  return 1;
+}
+
+/* r:release(): a second one does nothing. */
+static int view_release(lua_State *L) {
+  const struct wr_lview *v = wr_handle_peek(L, 1, WR_HANDLE_VIEW);
+  if (!v) return luaL_typeerror(L, 1, "view");
+  if (!pin_of(v)) return luaL_error(L, "view:release: the view is not a retained one");
+  wr_lpin_release(L, pin_of(v));
+  return 0;
+}
+
+/* local r <close> = v:retain(). A view that was not retained has nothing to give back. */
+static int view_close(lua_State *L) {
+  const struct wr_lview *v = wr_handle_peek(L, 1, WR_HANDLE_VIEW);
+  if (v && pin_of(v)) wr_lpin_release(L, pin_of(v));
+  return 0;
 }
 
 static int view_newindex(lua_State *L) {
   const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2);
-  return luaL_error(L, "views are read-only (tried to set '%s')", key);
+  return luaL_error(L, "views are read-only (tried to set '%s'); return \"replace\", text instead",
+                    key);
 }
 
 /* win:last(): nothing follows in this choice or block. */
@@ -206,11 +229,12 @@ static void open_type(lua_State *L, bool window) {
     { "byte", view_byte }, { "equals", view_equals }, { "starts_with", view_starts_with },
     { "find", view_find }, { "tail", view_tail },     { "str", view_str },
     { "sub", view_sub },   { "json", view_json },     { "retain", view_retain },
-    { NULL, NULL },
+    { "release", view_release }, { NULL, NULL },
   };
   static const luaL_Reg meta[] = { { "__len", view_len },           { "__tostring", view_tostring },
                                    { "__concat", view_concat },     { "__eq", view_eq },
-                                   { "__newindex", view_newindex }, { NULL, NULL } };
+                                   { "__newindex", view_newindex }, { "__close", view_close },
+                                   { NULL, NULL } };
   lua_newtable(L);
   luaL_setfuncs(L, meta, 0);
   lua_newtable(L);

@@ -196,6 +196,7 @@ void wr_lib_weir(lua_State *L) {
   }
   wr_lib_freeze(L, "weir.log");
   lua_setfield(L, -2, "log");
+  wr_lib_live(L);
 }
 
 void wr_lib_print(lua_State *L) {

@@ -24,6 +24,8 @@ void wr_lib_random(lua_State *L);
 void wr_lib_print(lua_State *L);
 /* log, now, date, random: into the table on top (behind the global weir). */
 void wr_lib_weir(lua_State *L);
+/* live: into the table on top. */
+void wr_lib_live(lua_State *L);
 /* Replaces the table on top by a closed one that reads from it; see wr_vm_freeze. */
 void wr_lib_freeze(lua_State *L, const char *what);
 

@@ -14,8 +14,12 @@
 
 struct lua_State;
 struct lua_Debug;
+struct wr_conf;
+struct wr_hook_stream;
 struct wr_json_cache;
+struct wr_live;
 struct wr_slabs;
+struct wr_view;
 
 enum wr_script_level { WR_SCRIPT_INFO, WR_SCRIPT_WARN, WR_SCRIPT_ERROR };
 
@@ -65,6 +69,18 @@ struct wr_script {
   char *scratch;              /* owned: decoded text of the running call */
   size_t scratch_bytes;
   struct wr_script_site sites[WR_SCRIPT_LOG_SITES];
+  /* Set by the engine once. */
+  const struct wr_conf *conf; /* borrowed: the generation's; NULL: no hook runs yet */
+  const struct wr_live *live; /* borrowed: outlives the VM; NULL: nothing is known */
+  struct wr_slabs *slabs;     /* borrowed: the worker's; NULL: kept views are in the heap */
+  size_t memory_bytes;        /* that the Lua heap may take */
+  size_t retained_bytes;      /* that the kept views of one stream may take */
+  /* Of the running hook. */
+  struct wr_hook_stream *stream; /* borrowed: the call; NULL: none runs */
+  const struct wr_view *home;    /* borrowed: the call; the block of the payload, or NULL */
+  bool pins_dying;               /* something was released in this call */
+  uint64_t pin_serial;           /* of the view that was retained last */
+  uint64_t views_retained, views_leaked;
 };
 
 #endif

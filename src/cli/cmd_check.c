@@ -53,12 +53,11 @@ static void print_hooks(const struct wr_conf *conf) {
   for (size_t i = 0; i < conf->route_count; i++) {
     const struct wr_conf_route *r = &conf->routes[i];
     printf("route %s", r->name);
-    if (r->request_hooks) printf("  on_request: %s", r->request_hooks);
-    if (r->event_hooks) printf("  on_event: %s", r->event_hooks);
-    if (r->text_hooks) printf("  on_text: %s", r->text_hooks);
-    if (r->end_hooks) printf("  on_end: %s", r->end_hooks);
+    for (unsigned h = 0; h < WR_HOOKS; h++)
+      if (r->hook_names[h]) printf("  %s: %s", wr_hook_word(h), r->hook_names[h]);
     printf("%s\n", r->hooks ? "" : "  no hooks");
   }
+  if (conf->pressure_hooks) printf("weir.use  on_pressure: %s\n", conf->pressure_hooks);
 }
 
 static void print_right(const struct wr_conf *conf, const struct options *opts) {

@@ -186,8 +186,12 @@ enum wr_hook_bit {
   WR_HOOK_TEXT = 1u << 3,
   WR_HOOK_SLOW_CLIENT = 1u << 4,
   WR_HOOK_UPSTREAM_ERROR = 1u << 5,
-  WR_HOOK_END = 1u << 6
+  WR_HOOK_END = 1u << 6,
+  WR_HOOK_PRESSURE = 1u << 7 /* of the configuration, not of a route */
 };
+#define WR_HOOKS 8
+/* "on_request", by the place of its bit (0 .. WR_HOOKS - 1). */
+const char *wr_hook_word(unsigned place);
 
 /* What a text hook wants to see. */
 enum wr_text_need { WR_TEXT_TEXT = 1u << 0, WR_TEXT_REASONING = 1u << 1, WR_TEXT_TOOL = 1u << 2 };
@@ -207,10 +211,8 @@ struct wr_conf_route {
   uint32_t methods; /* bit 1 << enum wr_method of wire/head.h; 0: any */
   uint32_t to;      /* index of a group */
   uint32_t hooks;   /* enum wr_hook_bit */
-  const char *request_hooks; /* borrowed: conf arena; "budget(Lua) cost(Lua)"; NULL: none */
-  const char *event_hooks; /* borrowed: conf arena; as above, in the order they run */
-  const char *end_hooks;   /* borrowed: conf arena; as above */
-  const char *text_hooks;  /* borrowed: conf arena; as above */
+  /* By the place of the bit: "budget(Lua) cost(Lua)", in the order they run; NULL: none. */
+  const char *hook_names[WR_HOOKS]; /* borrowed: conf arena */
   const struct wr_conf_text *texts; /* borrowed: conf arena; in the order they run */
   uint32_t text_count;              /* at most WR_CONF_TEXTS */
   uint64_t body_bytes;     /* limits.body; default 32 MiB */
@@ -235,6 +237,8 @@ struct wr_conf_route {
 struct wr_conf_key {
   const char *name;       /* borrowed: conf arena */
   const char *class_name; /* borrowed: conf arena; "" when none */
+  const char *const *tags; /* borrowed: conf arena */
+  size_t tag_count;
   const char *sha256_hex; /* borrowed: conf arena; as written */
   uint8_t sha256[32];
 };
@@ -276,11 +280,19 @@ struct wr_conf {
   size_t key_count;
   bool keys_declared;
   const char *keys_file; /* borrowed: conf arena; NULL: inline, or none */
+  uint32_t hooks;        /* enum wr_hook_bit, of weir.use; those that have no route */
+  const char *pressure_hooks; /* borrowed: conf arena; as a route's names; NULL: none */
   void *arena;           /* owned: all of the above */
 };
 
 void wr_conf_free(struct wr_conf *conf);
 /* The group of a name (upstreams' names are groups too), or UINT32_MAX. */
 uint32_t wr_conf_group_find(const struct wr_conf *conf, struct wr_span name);
+/* The index of an upstream, or UINT32_MAX. */
+uint32_t wr_conf_upstream_find(const struct wr_conf *conf, struct wr_span name);
+/* What so many tokens of a model (the client's name) cost there, in dollars; 0 where no price is
+ * declared. False: the upstream doesn't have the model, or its price is not known. */
+bool wr_conf_price(const struct wr_conf_upstream *up, struct wr_span model, double input,
+                   double output, double *dollars);
 
 #endif

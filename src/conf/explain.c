@@ -370,6 +370,11 @@ static void put_keys(const struct printer *p) {
       put(p, ", class = ");
       put_quoted(p, c->keys[i].class_name);
     }
+    for (size_t t = 0; t < c->keys[i].tag_count; t++) {
+      put(p, t ? ", " : ", tags = { ");
+      put_quoted(p, c->keys[i].tags[t]);
+      if (t + 1 == c->keys[i].tag_count) put(p, " }");
+    }
     put(p, " },\n");
   }
   put(p, "}");
@@ -397,10 +402,7 @@ static void put_routes(const struct printer *p) {
     put_quoted(p, p->conf->groups[r->to].name);
     put(p, ",\n");
     put_fields(p, &wr_schema_route, r, 1);
-    put_hooks(p, "on_request", r->request_hooks);
-    put_hooks(p, "on_event", r->event_hooks);
-    put_hooks(p, "on_text", r->text_hooks);
-    put_hooks(p, "on_end", r->end_hooks);
+    for (unsigned h = 0; h < WR_HOOKS; h++) put_hooks(p, wr_hook_word(h), r->hook_names[h]);
     if (r->keys_required) put(p, "  -- a key is required\n");
     put(p, "}\n\n");
   }
@@ -427,4 +429,8 @@ void wr_conf_explain(const struct wr_conf *conf, wr_conf_out_fn out, void *ctx) 
   put_groups(&p);
   put_keys(&p);
   put_routes(&p);
+  if (!conf->pressure_hooks) return;
+  put_head(&p, "use", NULL, 0);
+  put_hooks(&p, "on_pressure", conf->pressure_hooks);
+  put(&p, "}\n");
 }

@@ -31,6 +31,7 @@ enum wr_option_type {
   WR_OPT_SECRET,   /* struct wr_secret */
   WR_OPT_TABLE,    /* a struct of its own: `table`; behind a pointer if `by_pointer` */
   WR_OPT_MAP,      /* pointer to pairs of strings, and a size_t count at `count_offset` */
+  WR_OPT_WORDS,    /* pointer to strings, and a size_t count at `count_offset` */
   /* Those the loader knows by name. */
   WR_OPT_URLS,   /* a URL or a list of them */
   WR_OPT_PRICES, /* model = { in, out } */

@@ -23,6 +23,7 @@ static const char *type_text(const struct wr_option *f) {
   case WR_OPT_SIZE:
   case WR_OPT_SIZE32: return "size";
   case WR_OPT_FLAGS:
+  case WR_OPT_WORDS:
   case WR_OPT_NAMES: return "list of string";
   case WR_OPT_SECRET: return "secret";
   case WR_OPT_TABLE: return "table";

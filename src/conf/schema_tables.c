@@ -168,7 +168,11 @@ static const struct wr_option key_fields[] = {
     .offset = AT(wr_conf_key, class_name),
     .def = "",
     .doc = "what hooks see as `s.key.class`" },
-  { .name = "tags", .type = WR_OPT_LATER, .doc = "words for hooks" },
+  { .name = "tags",
+    .type = WR_OPT_WORDS,
+    .offset = AT(wr_conf_key, tags),
+    .count_offset = AT(wr_conf_key, tag_count),
+    .doc = "a list of words: what hooks see as `s.key.tags`" },
 };
 const struct wr_schema wr_schema_key = {
   .name = "key",

@@ -7,10 +7,11 @@
 #include "policy/engine_int.h"
 #include "policy/load.h"
 
-static const char *const list_names[WR_HOOK_IDS] = { "on_request", "on_event", "on_end",
-                                                      "on_text" };
+_Static_assert((int)WR_HOOK_IDS == WR_HOOKS && 1u << WR_HOOK_ID_END == WR_HOOK_END &&
+                   1u << WR_HOOK_ID_TEXT == WR_HOOK_TEXT,
+               "an id is the place of its bit");
 
-const char *wr_hook_name(const struct wr_hook *hook) { return list_names[hook->id]; }
+const char *wr_hook_name(const struct wr_hook *hook) { return wr_hook_word(hook->id); }
 
 /* Room for one more element of `size` bytes; false when there is no memory. */
 static bool grow(void **array, size_t count, size_t *cap, size_t size) {
@@ -76,7 +77,7 @@ static void load_route(lua_State *L, struct wr_engine *e, uint32_t route) {
   for (uint8_t id = 0; id < WR_HOOK_IDS; id++) {
     struct wr_hook_list *list = &e->routes[route * WR_HOOK_IDS + id];
     list->first = (uint32_t)e->hook_count;
-    if (lua_getfield(L, -1, list_names[id]) == LUA_TTABLE) {
+    if (lua_getfield(L, -1, wr_hook_word(id)) == LUA_TTABLE) {
       for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++) {
         load_hook(L, e, route, id);
         lua_pop(L, 1);
@@ -101,6 +102,8 @@ static int load_engine(lua_State *L) {
     if (lua_rawgeti(L, -1, (lua_Integer)i + 1) == LUA_TTABLE) load_route(L, e, (uint32_t)i);
     lua_pop(L, 1);
   }
+  if (lua_getfield(L, -1, WR_LOAD_GLOBAL) == LUA_TTABLE)
+    load_route(L, e, (uint32_t)e->conf->route_count);
   return 0;
 }
 
@@ -111,13 +114,19 @@ static bool has_hook(const struct wr_engine *e, enum wr_hook_id id) {
   return false;
 }
 
-void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
-                       struct wr_verdict *out);
-void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
-                     const struct wr_view *raw, struct wr_verdict *out);
-void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
-void wr_engine_text(void *ctx, struct wr_hook_stream *s, const struct wr_hook_window *win,
-                    struct wr_verdict *out);
+/* What nobody defined is NULL. */
+static void fill_table(struct wr_engine *e) {
+  struct wr_hooks *t = &e->table;
+  t->ctx = e;
+  if (has_hook(e, WR_HOOK_ID_REQUEST)) t->request = wr_engine_request;
+  if (has_hook(e, WR_HOOK_ID_RESPONSE_START)) t->response_start = wr_engine_response_start;
+  if (has_hook(e, WR_HOOK_ID_EVENT)) t->event = wr_engine_event;
+  if (has_hook(e, WR_HOOK_ID_TEXT)) t->text = wr_engine_text;
+  if (has_hook(e, WR_HOOK_ID_SLOW_CLIENT)) t->slow_client = wr_engine_slow_client;
+  if (has_hook(e, WR_HOOK_ID_UPSTREAM_ERROR)) t->upstream_error = wr_engine_upstream_error;
+  if (has_hook(e, WR_HOOK_ID_PRESSURE)) t->pressure = wr_engine_pressure;
+  if (e->hook_count > 0) t->end = wr_engine_end;
+}
 
 enum wr_err wr_engine_new(struct wr_vm *take_vm, const struct wr_conf *conf, struct wr_slabs *slabs,
                           struct wr_engine **out) {
@@ -133,7 +142,7 @@ enum wr_err wr_engine_new(struct wr_vm *take_vm, const struct wr_conf *conf, str
   e->conf = conf;
   e->slabs = slabs;
   e->routes =
-      wr_heap_zalloc(WR_HEAP_LUA, (conf->route_count * WR_HOOK_IDS + 1) * sizeof *e->routes);
+      wr_heap_zalloc(WR_HEAP_LUA, (conf->route_count + 1) * WR_HOOK_IDS * sizeof *e->routes);
   if (!e->routes) {
     wr_engine_free(e);
     return WR_E_NOMEM;
@@ -147,11 +156,10 @@ enum wr_err wr_engine_new(struct wr_vm *take_vm, const struct wr_conf *conf, str
     return end == WR_VM_MEMORY ? WR_E_NOMEM : WR_E_CONFIG;
   }
   e->script->phase = WR_PHASE_HOOK;
-  e->table.ctx = e;
-  if (has_hook(e, WR_HOOK_ID_REQUEST)) e->table.request = wr_engine_request;
-  if (has_hook(e, WR_HOOK_ID_EVENT)) e->table.event = wr_engine_event;
-  if (has_hook(e, WR_HOOK_ID_TEXT)) e->table.text = wr_engine_text;
-  if (e->hook_count > 0) e->table.end = wr_engine_end;
+  e->script->conf = conf;
+  e->script->slabs = slabs;
+  e->script->retained_bytes = conf->lua.retained_bytes;
+  fill_table(e);
   wr_vm_collect(e->vm);
   *out = e;
   return WR_OK;
@@ -180,12 +188,21 @@ void wr_engine_watch(struct wr_engine *e, void (*fn)(void *ctx, const struct wr_
 }
 size_t wr_engine_streams(const struct wr_engine *e) { return e->streams; }
 
+void wr_engine_set_live(struct wr_engine *e, const struct wr_live *live) {
+  WR_MAGIC_CHECK(e, WR_ENGINE_MAGIC);
+  e->script->live = live;
+}
+
+struct wr_view_counts wr_engine_views(const struct wr_engine *e) {
+  return (struct wr_view_counts){ e->script->views_retained, e->script->views_leaked };
+}
+
 bool wr_engine_stats(const struct wr_engine *e, size_t i, struct wr_hook_stats *out) {
   if (i >= e->hook_count) return false;
   const struct wr_hook *h = &e->hooks[i];
   out->plugin = e->plugins[h->plugin].name;
   out->hook = wr_hook_name(h);
-  out->route = e->conf->routes[h->route].name;
+  out->route = h->route < e->conf->route_count ? e->conf->routes[h->route].name : "";
   out->calls = h->calls;
   memcpy(out->fails, h->fails, sizeof out->fails);
   return true;

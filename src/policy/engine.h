@@ -33,6 +33,15 @@ void wr_engine_free(struct wr_engine *e);
 /* Borrowed from the engine. A hook that no route defines is NULL; `end` is there when any other is.
  */
 const struct wr_hooks *wr_engine_hooks(const struct wr_engine *e);
+/* What weir.live tells; borrowed, outlives the engine. Without it every upstream is healthy and has
+ * room, and nothing presses. */
+void wr_engine_set_live(struct wr_engine *e, const struct wr_live *live);
+/* Views that scripts retained, and of these those that they didn't release before their stream's
+ * end: so far. */
+struct wr_view_counts {
+  uint64_t retained, leaked;
+};
+struct wr_view_counts wr_engine_views(const struct wr_engine *e);
 /* For the loop's idle time: collects a little garbage; true while there is more to do. */
 bool wr_engine_idle(struct wr_engine *e);
 
@@ -51,7 +60,7 @@ enum wr_fail {
 struct wr_hook_stats {
   const char *plugin; /* borrowed: the engine */
   const char *hook;   /* borrowed: static; "on_event" */
-  const char *route;  /* borrowed: the configuration */
+  const char *route;  /* borrowed: the configuration; "": of none */
   uint64_t calls;
   uint64_t fails[WR_FAILS];
 };

@@ -9,11 +9,16 @@
 #define WR_ENGINE_MAGIC 0xe4914e01u
 #define WR_PLUGIN_ERRORS 5
 
+/* The places of the bits of enum wr_hook_bit. */
 enum wr_hook_id {
   WR_HOOK_ID_REQUEST,
+  WR_HOOK_ID_RESPONSE_START,
   WR_HOOK_ID_EVENT,
-  WR_HOOK_ID_END,
   WR_HOOK_ID_TEXT,
+  WR_HOOK_ID_SLOW_CLIENT,
+  WR_HOOK_ID_UPSTREAM_ERROR,
+  WR_HOOK_ID_END,
+  WR_HOOK_ID_PRESSURE,
   WR_HOOK_IDS
 };
 
@@ -31,8 +36,8 @@ struct wr_plugin {
 struct wr_hook {
   int fn_ref, conf_ref; /* in the registry */
   uint32_t plugin;      /* index */
-  uint32_t route;
-  uint8_t id; /* enum wr_hook_id */
+  uint32_t route; /* conf->route_count: none */
+  uint8_t id;     /* enum wr_hook_id */
   bool guard;
   uint64_t calls;
   uint64_t fails[WR_FAILS];
@@ -54,7 +59,8 @@ struct wr_engine {
   size_t hook_count, hook_cap;
   struct wr_plugin *plugins; /* owned */
   size_t plugin_count, plugin_cap;
-  struct wr_hook_list *routes; /* owned; WR_HOOK_IDS a route */
+  struct wr_hook_list *routes; /* owned; WR_HOOK_IDS a route, then as many of none */
+  struct wr_hook_stream nobody; /* stands in where there is no stream */
   void (*watch)(void *ctx, const struct wr_hook_seen *seen);
   void *watch_ctx;             /* borrowed: who watches */
   int keep_ref;                /* a table of the strings that the last verdict points to */
@@ -72,6 +78,11 @@ struct wr_hook_call {
   const struct wr_event *ev;        /* borrowed: the caller's */
   const struct wr_view *raw;        /* borrowed: the caller's */
   const struct wr_hook_window *win; /* borrowed: the caller's */
+  const struct wr_hook_response *rs;      /* borrowed: the caller's */
+  const struct wr_hook_slow *slow;        /* borrowed: the caller's */
+  const struct wr_hook_error *er;         /* borrowed: the caller's */
+  const struct wr_hook_pressure *pressure; /* borrowed: the caller's */
+  const struct wr_view *home; /* borrowed: the caller's; where the payload lies; or NULL */
   struct wr_verdict *out;           /* borrowed: the caller's */
   enum wr_outcome outcome;
   bool final; /* a route verdict so far can't be changed */
@@ -84,6 +95,30 @@ struct wr_hook_call {
 void wr_verdict_read_request(lua_State *L, struct wr_hook_call *call, int first);
 void wr_verdict_read_event(lua_State *L, struct wr_hook_call *call, int first);
 void wr_verdict_read_text(lua_State *L, struct wr_hook_call *call, int first);
+/* Of on_response_start, on_slow_client, on_upstream_error and on_pressure. */
+void wr_verdict_read_other(lua_State *L, struct wr_hook_call *call, int first);
+
+/* hooks.c: runs one hook; fn NULL: on_event, or on_text where there is a window. Whatever happens,
+ * c->out is a verdict that the relay can follow. */
+void wr_hook_run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn);
+struct wr_hook_list wr_hook_list_of(const struct wr_engine *e, const struct wr_hook_stream *s,
+                                    enum wr_hook_id id);
+
+/* The functions of the table. */
+void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
+                       struct wr_verdict *out);
+void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
+                     const struct wr_view *raw, struct wr_verdict *out);
+void wr_engine_text(void *ctx, struct wr_hook_stream *s, const struct wr_hook_window *win,
+                    struct wr_verdict *out);
+void wr_engine_response_start(void *ctx, struct wr_hook_stream *s,
+                              const struct wr_hook_response *rs, struct wr_verdict *out);
+void wr_engine_slow_client(void *ctx, struct wr_hook_stream *s, const struct wr_hook_slow *q,
+                           struct wr_verdict *out);
+void wr_engine_upstream_error(void *ctx, struct wr_hook_stream *s, const struct wr_hook_error *er,
+                              struct wr_verdict *out);
+void wr_engine_pressure(void *ctx, const struct wr_hook_pressure *p, struct wr_verdict *out);
+void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
 
 /* fail.c: the one place that decides what a failure means. text: what is logged. */
 void wr_hook_failed(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s,
@@ -102,6 +137,7 @@ static inline struct wr_verdict wr_verdict_none(void) {
   v.kind = WR_VERDICT_DEFAULT;
   v.max_tokens = -1;
   v.deadline_ms = -1;
+  v.delay_ms = -1;
   return v;
 }
 

@@ -19,19 +19,31 @@ static void say(struct wr_engine *e, const struct wr_hook_stream *s, enum wr_scr
   if (e->log_lines++ < LOG_LINES_A_SECOND) core->log(core->ctx, level, wr_span_make("", 0), text);
 }
 
+/* What a guard's failure means where the hook was asked. */
+static enum wr_verdict_kind guard_kind(enum wr_hook_id id) {
+  switch (id) {
+    case WR_HOOK_ID_REQUEST:
+    case WR_HOOK_ID_RESPONSE_START: return WR_VERDICT_REJECT;
+    case WR_HOOK_ID_EVENT:
+    case WR_HOOK_ID_TEXT:
+    case WR_HOOK_ID_SLOW_CLIENT: return WR_VERDICT_STOP;
+    case WR_HOOK_ID_UPSTREAM_ERROR: return WR_VERDICT_FAIL;
+    case WR_HOOK_ID_END:
+    case WR_HOOK_ID_PRESSURE:
+    case WR_HOOK_IDS: break;
+  }
+  return WR_VERDICT_DEFAULT;
+}
+
 /* The verdict of a hook that has none: a guard refuses or stops, any other lets C decide. */
 static void set_verdict(const struct wr_hook *hook, enum wr_err err, uint16_t status,
                         struct wr_verdict *out) {
-  if (!hook->guard || hook->id == WR_HOOK_ID_END) return;
+  enum wr_verdict_kind kind = guard_kind((enum wr_hook_id)hook->id);
+  if (!hook->guard || kind == WR_VERDICT_DEFAULT) return;
   *out = wr_verdict_none();
-  if (hook->id == WR_HOOK_ID_REQUEST) {
-    out->kind = WR_VERDICT_REJECT;
-    out->status = status;
-    out->text = wr_span_str(wr_err_text(err));
-  } else {
-    out->kind = WR_VERDICT_STOP;
-    out->text = wr_span_str(wr_err_label(err));
-  }
+  out->kind = (uint8_t)kind;
+  out->text = wr_span_str(kind == WR_VERDICT_STOP ? wr_err_label(err) : wr_err_text(err));
+  if (kind != WR_VERDICT_STOP) out->status = status;
 }
 
 /* At the memory limit every further call would cost a full collection: once is enough. */

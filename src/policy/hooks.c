@@ -2,9 +2,9 @@
 #include <lua.h>
 
 #include "api/handle.h"
+#include "api/pins.h"
 #include "base/check.h"
 #include "policy/engine_int.h"
-#include "relay/reserve.h"
 
 /* The first event of a stream: its handles are made. */
 static int call_event(lua_State *L) {
@@ -95,27 +95,6 @@ static enum wr_vm_end enter_text(struct wr_hook_call *c, const struct wr_vm_call
   return wr_vm_pcall(c->e->vm, call, 5, 0);
 }
 
-static int call_request(lua_State *L) {
-  struct wr_hook_call *c = lua_touserdata(L, 1);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref);
-  wr_lrequest_push(L, c->rq);
-  wr_lsession_push(L, c->s);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->conf_ref);
-  lua_call(L, 3, 4);
-  if (!lua_isnil(L, 2)) wr_verdict_read_request(L, c, 2);
-  return 0;
-}
-
-static int call_end(lua_State *L) {
-  struct wr_hook_call *c = lua_touserdata(L, 1);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref);
-  wr_lend_push(L, c->s, c->outcome);
-  wr_lsession_push(L, c->s);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->conf_ref);
-  lua_call(L, 3, 0);
-  return 0;
-}
-
 static enum wr_fail fail_of(enum wr_vm_end end) {
   switch (end) {
     case WR_VM_INSTRUCTIONS: return WR_FAIL_INSTRUCTIONS;
@@ -158,9 +137,7 @@ static void tell_watcher(const struct wr_hook_call *c, enum wr_vm_end end) {
   e->watch(e->watch_ctx, &seen);
 }
 
-/* Runs one hook; fn NULL: on_event, or on_text where there is a window. Whatever happens, c->out is
- * a verdict that the relay can follow. */
-static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) {
+void wr_hook_run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) {
   struct wr_engine *e = c->e;
   if (e->plugins[hook->plugin].until_us && wr_hook_aside(e, hook, c->s, c->out)) return;
   struct wr_vm_call call = {
@@ -172,9 +149,13 @@ static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) 
   if (e->watch) forget_handles(c->s);
   hook->calls++;
   e->script->epoch++;
+  e->script->stream = c->s;
+  e->script->home = c->home;
   enum wr_vm_end end = fn ? enter(c, &call, fn)
                           : c->win ? enter_text(c, &call) : enter_event(c, &call);
   e->script->epoch++;
+  e->script->stream = NULL;
+  if (e->script->pins_dying) wr_pins_settle(e->script, c->s->policy);
   if (!known && c->s->policy) e->streams++;
   if (end != WR_VM_OK) wr_hook_failed(e, hook, c->s, fail_of(end), wr_vm_error(e->vm), c->out);
   else if (c->bad) wr_hook_failed(e, hook, c->s, WR_FAIL_VERDICT, wr_span_str(c->why), c->out);
@@ -183,49 +164,27 @@ static void run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) 
   wr_vm_relieve(e->vm);
 }
 
-static struct wr_hook_list list_of(const struct wr_engine *e, const struct wr_hook_stream *s,
-                                   enum wr_hook_id id) {
+struct wr_hook_list wr_hook_list_of(const struct wr_engine *e, const struct wr_hook_stream *s,
+                                    enum wr_hook_id id) {
   size_t route = (size_t)(s->route - e->conf->routes);
   WR_CHECK(route < e->conf->route_count);
   return e->routes[route * WR_HOOK_IDS + (size_t)id];
 }
 
-void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
-                       struct wr_verdict *out);
-void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
-                     const struct wr_view *raw, struct wr_verdict *out);
-void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
-
-void wr_engine_text(void *ctx, struct wr_hook_stream *s, const struct wr_hook_window *win,
-                    struct wr_verdict *out);
-
-/* Each hook sees the request as it came; routes add up, a refusal or an answer ends the chain. */
-void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
-                       struct wr_verdict *out) {
-  struct wr_engine *e = ctx;
-  struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_REQUEST);
-  struct wr_hook_call c = { .e = e, .s = s, .rq = rq, .out = out };
-  *out = wr_verdict_none();
-  for (uint32_t i = 0; i < list.count; i++) {
-    run(&c, &e->hooks[list.first + i], call_request);
-    if (out->kind != WR_VERDICT_DEFAULT && out->kind != WR_VERDICT_ROUTE) return;
-  }
-}
-
 void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,
                      const struct wr_view *raw, struct wr_verdict *out) {
   struct wr_engine *e = ctx;
-  struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_EVENT);
+  struct wr_hook_list list = wr_hook_list_of(e, s, WR_HOOK_ID_EVENT);
   struct wr_hook_call c;
   c.e = e;
   c.s = s;
   c.ev = ev;
-  c.raw = raw;
+  c.raw = c.home = raw;
   c.win = NULL;
   c.out = out;
   out->kind = WR_VERDICT_DEFAULT;
   for (uint32_t i = 0; i < list.count; i++) {
-    run(&c, &e->hooks[list.first + i], NULL);
+    wr_hook_run(&c, &e->hooks[list.first + i], NULL);
     if (out->kind != WR_VERDICT_DEFAULT) return;
   }
 }
@@ -234,25 +193,14 @@ void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event 
 void wr_engine_text(void *ctx, struct wr_hook_stream *s, const struct wr_hook_window *win,
                     struct wr_verdict *out) {
   struct wr_engine *e = ctx;
-  struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_TEXT);
+  struct wr_hook_list list = wr_hook_list_of(e, s, WR_HOOK_ID_TEXT);
   WR_CHECK(win->stage < list.count);
   struct wr_hook_call c;
   c.e = e;
   c.s = s;
   c.win = win;
+  c.home = NULL;
   c.out = out;
   out->kind = WR_VERDICT_DEFAULT;
-  run(&c, &e->hooks[list.first + win->stage], NULL);
-}
-
-void wr_engine_end(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome) {
-  struct wr_engine *e = ctx;
-  struct wr_hook_list list = list_of(e, s, WR_HOOK_ID_END);
-  struct wr_verdict none = wr_verdict_none();
-  struct wr_hook_call c = { .e = e, .s = s, .out = &none, .outcome = outcome };
-  wr_reserves_settle(s, outcome); /* where no relay did */
-  for (uint32_t i = 0; i < list.count; i++) run(&c, &e->hooks[list.first + i], call_end);
-  if (!s->policy) return;
-  wr_lsession_end(e->L, s);
-  e->streams--;
+  wr_hook_run(&c, &e->hooks[list.first + win->stage], NULL);
 }

@@ -7,13 +7,14 @@
  * the thread that owns the VM; may block on files, so only at start and reload.
  *
  * What the VM keeps: its registry has, under the key "weir.routes", an array by route index
- * (1-based, in the order of conf->routes) of { on_request = LIST, on_event = LIST, on_end = LIST },
- * each LIST an array of { fn = function, plugin = "name" (or "conf.lua" for a function in place),
- * guard = boolean, conf = frozen table (nil for a function in place) }. A list stands in the order
- * in which it is to be run: requests go through weir.use, then the function in place, then the
- * route's `use`; events and the end come back the other way, so that what stands first is nearest
- * to the client in both directions. A list that would be empty is absent, and its bit in
- * conf->routes[i].hooks is clear. */
+ * (1-based, in the order of conf->routes) of { on_request = LIST, on_event = LIST, … }, each LIST
+ * an array of { fn = function, plugin = "name" (or "conf.lua" for a function in place), guard =
+ * boolean, conf = frozen table (nil for a function in place) }. A list stands in the order in which
+ * it is to be run: requests and slow clients go through weir.use, then the function in place, then
+ * the route's `use`; answers, events, errors and the end come back the other way, so that what
+ * stands first is nearest to the client in both directions. A list that would be empty is absent,
+ * and its bit in conf->routes[i].hooks is clear. The same table has under WR_LOAD_GLOBAL the lists
+ * of hooks that have no route ({ on_pressure = LIST }); their bits are conf->hooks. */
 #ifndef WR_POLICY_LOAD_H
 #define WR_POLICY_LOAD_H
 
@@ -25,6 +26,7 @@
 struct wr_vm;
 
 #define WR_LOAD_ROUTES_KEY "weir.routes"
+#define WR_LOAD_GLOBAL "global"
 #define WR_LOAD_SOURCE_MAX_BYTES (4u << 20)
 
 /* file: for messages, and relative names count from its folder. CONFIG: see diag; NOMEM (in a

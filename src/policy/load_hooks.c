@@ -10,17 +10,21 @@
 
 #define NAMES_BYTES 512
 
-static const struct {
-  const char *name;
-  uint32_t bit;
-  bool forward;
-} hooks[] = {
-  { "on_request", WR_HOOK_REQUEST, true },
-  { "on_event", WR_HOOK_EVENT, false },
-  { "on_end", WR_HOOK_END, false },
-  { "on_text", WR_HOOK_TEXT, false },
-};
-#define HOOKS (sizeof hooks / sizeof hooks[0])
+#define PLACE_TEXT 3u
+_Static_assert(1u << PLACE_TEXT == WR_HOOK_TEXT, "its place");
+/* What comes from the client goes through the list as it stands; what comes from the upstream
+ * goes the other way. */
+#define FORWARD (WR_HOOK_REQUEST | WR_HOOK_SLOW_CLIENT | WR_HOOK_PRESSURE)
+
+/* What has no route can't be bent by one. */
+static void check_route_plugin(lua_State *L, struct load *l, const struct place *at, int idx,
+                               int entry) {
+  const struct decl *d = at->key ? load_instance(L, idx) : NULL; /* weir.use has no key */
+  if (!d) return;
+  if (load_option(L, idx + 1, wr_hook_word(WR_HOOKS - 1)) != LUA_TNIL)
+    load_error(l, at, "entry %d: '%s' has on_pressure, which belongs to no route: weir.use { … }",
+               entry, d->name);
+}
 
 /* Appends the instances of a `use` list to the array at `chain`. */
 static void add_list(lua_State *L, struct load *l, const struct place *at, int list, int chain) {
@@ -37,6 +41,8 @@ static void add_list(lua_State *L, struct load *l, const struct place *at, int l
       load_error(l, at, "entry %d must be a plugin with its options, not %s", (int)i,
                  load_type_name(L, idx));
     } else {
+      lua_settop(L, idx);
+      check_route_plugin(L, l, at, idx, (int)i);
       lua_pushvalue(L, idx);
       lua_rawseti(L, chain, (lua_Integer)lua_rawlen(L, chain) + 1);
     }
@@ -57,9 +63,9 @@ static void add_global(lua_State *L, struct load *l, int chain) {
 
 /* Functions in place stand in the chain as the route's own table. */
 static void check_in_place(lua_State *L, struct load *l, const struct decl *d, int table) {
-  for (size_t h = 0; h < HOOKS; h++) {
-    const struct place at = { d, NULL, hooks[h].name };
-    int type = load_option(L, table, hooks[h].name);
+  for (unsigned h = 0; h < WR_HOOKS - 1; h++) {
+    const struct place at = { d, NULL, wr_hook_word(h) };
+    int type = load_option(L, table, at.key);
     if (type != LUA_TNIL && type != LUA_TFUNCTION)
       load_error(l, &at, "must be a function, not %s", load_type_name(L, -1));
     lua_pop(L, 1);
@@ -149,10 +155,22 @@ static bool push_entry(lua_State *L, int item, const char *hook, const char **na
   return true;
 }
 
+/* The texts of a route, while its hooks are listed. */
+struct texts {
+  struct wr_conf_text *list; /* borrowed: conf arena */
+  uint32_t count;
+};
+
+static void put_name(struct wr_buf *names, const char *name, const struct wr_conf_text *text) {
+  wr_buf_printf(names, "%s%s(Lua", names->len ? " " : "", name);
+  if (text) wr_buf_printf(names, ", window %u B", text->hold_bytes);
+  wr_buf_char(names, ')');
+}
+
 /* Pushes the list of one hook; returns its names for people, NULL and nothing pushed when it is
  * empty. */
-static const char *push_hook_list(lua_State *L, struct load *l, int chain, size_t h,
-                                  struct wr_conf_text *texts, uint32_t *text_count) {
+static const char *push_hook_list(lua_State *L, struct load *l, int chain, unsigned h,
+                                  struct texts *texts) {
   char store[NAMES_BYTES];
   struct wr_buf names;
   wr_buf_init(&names, store, sizeof store);
@@ -160,14 +178,13 @@ static const char *push_hook_list(lua_State *L, struct load *l, int chain, size_
   int list = lua_gettop(L);
   lua_Integer count = (lua_Integer)lua_rawlen(L, chain), n = 0;
   for (lua_Integer i = 1; i <= count; i++) {
-    lua_rawgeti(L, chain, hooks[h].forward ? i : count + 1 - i);
+    lua_rawgeti(L, chain, (1u << h) & FORWARD ? i : count + 1 - i);
     const char *name;
     struct wr_conf_text text;
-    if (push_entry(L, list + 1, hooks[h].name, &name, &text)) {
-      if (hooks[h].bit == WR_HOOK_TEXT && *text_count < WR_CONF_TEXTS)
-        texts[(*text_count)++] = text;
+    if (push_entry(L, list + 1, wr_hook_word(h), &name, &text)) {
+      if (h == PLACE_TEXT && texts->count < WR_CONF_TEXTS) texts->list[texts->count++] = text;
       lua_rawseti(L, list, ++n);
-      wr_buf_printf(&names, "%s%s(Lua)", n > 1 ? " " : "", name);
+      put_name(&names, name, h == PLACE_TEXT ? &text : NULL);
     }
     lua_settop(L, list);
   }
@@ -178,22 +195,31 @@ static const char *push_hook_list(lua_State *L, struct load *l, int chain, size_
 
 static void fill_route(lua_State *L, struct load *l, const struct decl *d, int chain,
                        struct wr_conf_route *r) {
-  const char **const names[HOOKS] = { &r->request_hooks, &r->event_hooks, &r->end_hooks,
-                                      &r->text_hooks };
-  struct wr_conf_text *texts = load_alloc(L, l, WR_CONF_TEXTS * sizeof *texts);
-  r->texts = texts;
+  struct texts texts = { load_alloc(L, l, WR_CONF_TEXTS * sizeof *texts.list), 0 };
   lua_newtable(L);
-  for (size_t h = 0; h < HOOKS; h++) {
-    *names[h] = push_hook_list(L, l, chain, h, texts, &r->text_count);
-    if (hooks[h].bit == WR_HOOK_TEXT && *names[h] &&
-        lua_rawlen(L, -1) > WR_CONF_TEXTS) {
+  for (unsigned h = 0; h < WR_HOOKS - 1; h++) {
+    r->hook_names[h] = push_hook_list(L, l, chain, h, &texts);
+    if (h == PLACE_TEXT && r->hook_names[h] && lua_rawlen(L, -1) > WR_CONF_TEXTS) {
       const struct place at = { d, NULL, NULL };
       load_error_text(l, &at, "has more than %d on_text hooks", WR_CONF_TEXTS);
     }
-    if (!*names[h]) continue;
-    r->hooks |= hooks[h].bit;
-    lua_setfield(L, -2, hooks[h].name);
+    if (!r->hook_names[h]) continue;
+    r->hooks |= 1u << h;
+    lua_setfield(L, -2, wr_hook_word(h));
   }
+  r->texts = texts.list;
+  r->text_count = texts.count;
+}
+
+/* The hooks that have no route, under the name WR_LOAD_GLOBAL of the table at `all`. */
+static void fill_global(lua_State *L, struct load *l, int chain, int all) {
+  lua_newtable(L);
+  l->conf->pressure_hooks = push_hook_list(L, l, chain, WR_HOOKS - 1, NULL);
+  if (l->conf->pressure_hooks) {
+    l->conf->hooks |= WR_HOOK_PRESSURE;
+    lua_setfield(L, -2, wr_hook_word(WR_HOOKS - 1));
+  }
+  lua_setfield(L, all, WR_LOAD_GLOBAL);
 }
 
 static void prepare_all(lua_State *L, struct load *l, int chain, int done) {
@@ -212,6 +238,7 @@ void load_hooks(lua_State *L, struct load *l) {
   lua_newtable(L);
   int global = lua_gettop(L);
   add_global(L, l, global);
+  fill_global(L, l, global, all);
   lua_newtable(L);
   int done = lua_gettop(L);
   size_t route = 0;

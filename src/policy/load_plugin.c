@@ -48,10 +48,10 @@ static const struct wr_option plugin_fields[] = {
     .min = 1,
     .max = 65536,
     .def = "256" },
-  { .name = "on_response_start", .type = WR_OPT_LATER },
-  { .name = "on_slow_client", .type = WR_OPT_LATER },
-  { .name = "on_pressure", .type = WR_OPT_LATER },
-  { .name = "on_upstream_error", .type = WR_OPT_LATER },
+  { .name = "on_response_start", .type = WR_OPT_HOOK },
+  { .name = "on_slow_client", .type = WR_OPT_HOOK },
+  { .name = "on_pressure", .type = WR_OPT_HOOK },
+  { .name = "on_upstream_error", .type = WR_OPT_HOOK },
 };
 static const struct wr_schema plugin_schema = {
   .name = "plugin",
@@ -75,11 +75,10 @@ static const char *name_option(lua_State *L, struct load *l, int idx) {
 }
 
 static void check_functions(lua_State *L, struct load *l, const struct place *top) {
-  static const char *const names[] = { "prepare", "on_request", "on_event", "on_end",
-                                       "on_text", NULL };
-  for (size_t i = 0; names[i]; i++) {
-    const struct place at = { top->decl, NULL, names[i] };
-    int type = load_option(L, 1, names[i]);
+  for (unsigned i = 0; i <= WR_HOOKS; i++) {
+    const char *name = i < WR_HOOKS ? wr_hook_word(i) : "prepare";
+    const struct place at = { top->decl, NULL, name };
+    int type = load_option(L, 1, name);
     if (type != LUA_TNIL && type != LUA_TFUNCTION)
       load_error(l, &at, "must be a function, not %s", load_type_name(L, -1));
     lua_pop(L, 1);

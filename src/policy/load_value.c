@@ -213,6 +213,28 @@ static void read_map(lua_State *L, struct load *l, const struct place *at, int i
   memcpy((char *)target + f->count_offset, &count, sizeof count);
 }
 
+/* A list of strings that are not known beforehand. */
+static void read_words(lua_State *L, struct load *l, const struct place *at, int idx,
+                       const struct wr_option *f, void *target) {
+  bool good = lua_istable(L, idx);
+  size_t count = good ? lua_rawlen(L, idx) : 0, all = 0;
+  if (good)
+    for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) all++;
+  good = good && all == count;
+  const char **words = load_alloc(L, l, (count + 1) * sizeof *words);
+  for (size_t i = 0; i < count && good; i++) {
+    good = lua_rawgeti(L, idx, (lua_Integer)i + 1) == LUA_TSTRING && lua_rawlen(L, -1) > 0;
+    if (good) words[i] = load_copy(L, l, load_span(L, -1));
+    lua_pop(L, 1);
+  }
+  if (!good) {
+    load_error(l, at, "must be a list of words such as { \"eu\", \"beta\" }");
+    return;
+  }
+  memcpy(slot(f, target), &words, sizeof words);
+  memcpy((char *)target + f->count_offset, &count, sizeof count);
+}
+
 static void read_table(lua_State *L, struct load *l, const struct place *at, int idx,
                        const struct wr_option *f, void *target) {
   if (!lua_istable(L, idx)) {
@@ -235,6 +257,7 @@ static void read_field(lua_State *L, struct load *l, const struct place *at, int
   case WR_OPT_TABLE: read_table(L, l, at, idx, f, target); break;
   case WR_OPT_FLAGS: read_flags(L, l, at, idx, f, target); break;
   case WR_OPT_MAP: read_map(L, l, at, idx, f, target); break;
+  case WR_OPT_WORDS: read_words(L, l, at, idx, f, target); break;
   case WR_OPT_SECRET: load_secret(L, l, at, idx, slot(f, target)); break;
   case WR_OPT_LATER: load_error(l, at, "is not available in this version"); break;
   case WR_OPT_URLS:

@@ -3,12 +3,14 @@
 #include <lua.h>
 #include <stdio.h>
 
+#include "api/header.h"
 #include "base/check.h"
 #include "base/text.h"
 #include "policy/engine_int.h"
 
 #define REASON_MAX_BYTES 256
 #define TEXT_MAX_BYTES (64u << 10)
+#define STEP_MAX 64
 
 /* Slots of the table that keeps a verdict's strings alive. */
 enum keep { KEEP_TEXT = 1, KEEP_MODEL, KEEP_HEADERS };
@@ -196,19 +198,25 @@ static int64_t lower(int64_t a, int64_t b) {
   return b < 0 || a < b ? a : b;
 }
 
-static void read_route(lua_State *L, struct wr_hook_call *c, int first) {
-  struct route_options o = { -1, -1, false, false, 0 };
+/* The name behind "route" or "fallback"; false: bad() was called. */
+static bool find_group(lua_State *L, struct wr_hook_call *c, int first, uint32_t *group) {
+  const char *word = lua_tostring(L, first);
   if (lua_type(L, first + 1) != LUA_TSTRING) {
-    bad(c, "returned \"route\" without a name");
-    return;
+    bad(c, "returned \"%s\" without a name", word);
+    return false;
   }
   size_t len;
   const char *name = lua_tolstring(L, first + 1, &len);
-  uint32_t group = wr_conf_group_find(c->e->conf, wr_span_make(name, len));
-  if (group == UINT32_MAX) {
-    bad(c, "returned \"route\", \"%.40s\": there is no upstream or group of that name", name);
-    return;
-  }
+  *group = wr_conf_group_find(c->e->conf, wr_span_make(name, len));
+  if (*group != UINT32_MAX) return true;
+  bad(c, "returned \"%s\", \"%.40s\": there is no upstream or group of that name", word, name);
+  return false;
+}
+
+static void read_route(lua_State *L, struct wr_hook_call *c, int first) {
+  struct route_options o = { -1, -1, false, false, 0 };
+  uint32_t group;
+  if (!find_group(L, c, first, &group)) return;
   lua_pushnil(L);
   o.model_at = lua_gettop(L);
   if (!read_options(L, c, first + 2, &o)) return;
@@ -220,37 +228,6 @@ static void read_route(lua_State *L, struct wr_hook_call *c, int first) {
   out->group = group;
   out->model = o.model ? keep(L, c, o.model_at, KEEP_MODEL) : wr_span_make(NULL, 0);
   c->final = o.final;
-}
-
-static bool is_header_name(struct wr_span s) {
-  if (s.len == 0 || s.len > 128) return false;
-  for (size_t i = 0; i < s.len; i++) {
-    char ch = s.ptr[i];
-    bool alnum = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9');
-    if (!alnum && !(ch && strchr("!#$%&'*+-.^_`|~", ch))) return false;
-  }
-  return true;
-}
-
-static bool is_header_value(struct wr_span s) {
-  if (s.len > 1024) return false;
-  for (size_t i = 0; i < s.len; i++) {
-    unsigned char ch = (unsigned char)s.ptr[i];
-    if ((ch < 0x20 && ch != '\t') || ch == 0x7f) return false;
-  }
-  return true;
-}
-
-/* The length and the connection are weir's to say. */
-static bool is_reserved(struct wr_span name) {
-  static const char *const names[] = {
-    "content-length", "transfer-encoding", "connection", "content-type", "date",
-    "server",         "keep-alive",        "upgrade",    "trailer",      "te"
-  };
-  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-    if (wr_span_ieq(name, wr_span_str(names[i]))) return true;
-  }
-  return false;
 }
 
 /* One header: its name at -2, its value at -1. */
@@ -268,10 +245,7 @@ static bool read_header(lua_State *L, struct wr_hook_call *c, struct wr_verdict 
   v->headers[i].name = keep(L, c, lua_absindex(L, -2), slot);
   v->headers[i].value = keep(L, c, lua_absindex(L, -1), slot + 1);
   v->header_count++;
-  if (is_header_name(v->headers[i].name) && is_header_value(v->headers[i].value) &&
-      !is_reserved(v->headers[i].name)) {
-    return true;
-  }
+  if (wr_header_allowed(v->headers[i].name, v->headers[i].value)) return true;
   bad(c, "returned \"reject\" with a header that is not allowed: '%.40s'", lua_tostring(L, -2));
   return false;
 }
@@ -297,11 +271,11 @@ static void read_reject(lua_State *L, struct wr_hook_call *c, int first) {
   lua_Integer status =
       lua_type(L, first + 1) == LUA_TNUMBER ? lua_tointegerx(L, first + 1, &ok) : 0;
   if (!ok || status < 400 || status > 599) {
-    bad(c, "returned \"reject\" without a status of 400 to 599");
+    bad(c, "returned \"%s\" without a status of 400 to 599", lua_tostring(L, first));
     return;
   }
   if (!is_text(L, first + 2, TEXT_MAX_BYTES)) {
-    bad(c, "returned \"reject\" without a text of at most 64 KiB");
+    bad(c, "returned \"%s\" without a text of at most 64 KiB", lua_tostring(L, first));
     return;
   }
   if (!read_headers(L, c, first + 3, &v)) return;
@@ -327,4 +301,94 @@ void wr_verdict_read_request(lua_State *L, struct wr_hook_call *c, int first) {
   else if (is_word(L, first, "reject")) read_reject(L, c, first);
   else if (is_word(L, first, "answer")) read_answer(L, c, first);
   else bad_word(L, c, first, "nil, \"route\", \"reject\" or \"answer\"");
+}
+
+/* "fallback", name. */
+static void read_fallback(lua_State *L, struct wr_hook_call *c, int first) {
+  struct wr_verdict v = wr_verdict_none();
+  if (!find_group(L, c, first, &v.group)) return;
+  v.kind = WR_VERDICT_FALLBACK;
+  *c->out = v;
+}
+
+/* "retry" [, seconds]. */
+static void read_retry(lua_State *L, struct wr_hook_call *c, int first) {
+  struct wr_verdict v = wr_verdict_none();
+  if (!lua_isnil(L, first + 1)) {
+    lua_Number s = lua_type(L, first + 1) == LUA_TNUMBER ? lua_tonumber(L, first + 1) : -1;
+    if (!(s >= 0 && s <= 3600)) {
+      bad(c, "returned \"retry\" with a delay that is no number of seconds, 0 to 3600");
+      return;
+    }
+    v.delay_ms = (int64_t)(s * 1000 + 0.5);
+  }
+  v.kind = WR_VERDICT_RETRY;
+  *c->out = v;
+}
+
+/* "fail" [, status, text]. */
+static void read_fail(lua_State *L, struct wr_hook_call *c, int first) {
+  if (!lua_isnil(L, first + 1)) {
+    read_reject(L, c, first);
+    if (!c->bad) c->out->kind = WR_VERDICT_FAIL;
+    return;
+  }
+  *c->out = wr_verdict_none();
+  c->out->kind = WR_VERDICT_FAIL;
+}
+
+static void read_error(lua_State *L, struct wr_hook_call *c, int first) {
+  bool fail = is_word(L, first, "fail");
+  if (fail) read_fail(L, c, first);
+  else if (c->er->committed && (is_word(L, first, "retry") || is_word(L, first, "fallback")))
+    bad(c, "returned \"%s\" when the answer has begun; only \"fail\" is possible then",
+        lua_tostring(L, first));
+  else if (is_word(L, first, "retry")) read_retry(L, c, first);
+  else if (is_word(L, first, "fallback")) read_fallback(L, c, first);
+  else bad_word(L, c, first, "nil, \"retry\", \"fallback\" or \"fail\"");
+}
+
+static void read_slow(lua_State *L, struct wr_hook_call *c, int first) {
+  static const struct {
+    const char *word; /* borrowed: a literal */
+    enum wr_verdict_kind kind;
+  } words[] = { { "wait", WR_VERDICT_WAIT },
+                { "pause_upstream", WR_VERDICT_PAUSE },
+                { "coalesce", WR_VERDICT_COALESCE } };
+  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+    if (!is_word(L, first, words[i].word)) continue;
+    c->out->kind = (uint8_t)words[i].kind;
+    return;
+  }
+  if (is_word(L, first, "stop")) wr_verdict_read_event(L, c, first);
+  else bad_word(L, c, first, "nil, \"wait\", \"pause_upstream\", \"coalesce\" or \"stop\"");
+}
+
+/* "step", n: what the ladder has no step for is its last one. */
+static void read_pressure(lua_State *L, struct wr_hook_call *c, int first) {
+  int ok = 0;
+  if (!is_word(L, first, "step")) {
+    bad_word(L, c, first, "nil or \"step\"");
+    return;
+  }
+  lua_Integer n = lua_type(L, first + 1) == LUA_TNUMBER ? lua_tointegerx(L, first + 1, &ok) : 0;
+  if (!ok || n < 0 || n > STEP_MAX) {
+    bad(c, "returned \"step\" without a number from 0 to %d", STEP_MAX);
+    return;
+  }
+  c->out->kind = WR_VERDICT_STEP;
+  c->out->step = (uint32_t)n;
+}
+
+void wr_verdict_read_other(lua_State *L, struct wr_hook_call *c, int first) {
+  switch ((enum wr_hook_id)c->hook->id) {
+    case WR_HOOK_ID_UPSTREAM_ERROR: read_error(L, c, first); break;
+    case WR_HOOK_ID_SLOW_CLIENT: read_slow(L, c, first); break;
+    case WR_HOOK_ID_PRESSURE: read_pressure(L, c, first); break;
+    default:
+      if (is_word(L, first, "fallback")) read_fallback(L, c, first);
+      else if (is_word(L, first, "reject")) read_reject(L, c, first);
+      else bad_word(L, c, first, "nil, \"fallback\" or \"reject\"");
+      break;
+  }
 }

@@ -114,6 +114,7 @@ enum wr_err wr_vm_new(const struct wr_vm_limits *limits, struct wr_vm **out) {
   vm->cap_bytes = or_default(limits->memory_bytes, DEFAULT_MEMORY);
   if (vm->cap_bytes < MIN_MEMORY) vm->cap_bytes = MIN_MEMORY;
   vm->value_bytes = vm->cap_bytes / 8;
+  vm->script.memory_bytes = vm->cap_bytes;
   vm->instructions = (uint32_t)or_default(limits->instructions, DEFAULT_INSTRUCTIONS);
   vm->wall_ms = (uint32_t)or_default(limits->wall_ms, DEFAULT_WALL_MS);
   vm->L = lua_newstate(vm_alloc, vm);

@@ -1,4 +1,7 @@
 /* From the log to the client: frames become chunks, one writev a turn. */
+#include <string.h>
+
+#include "base/buf.h"
 #include "base/check.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
@@ -12,13 +15,55 @@ size_t wr_session_queued(const struct wr_session *s) {
   return s->stream.bytes + (s->client ? wr_conn_unsent_bytes(s->client) : 0);
 }
 
+static bool is_set(struct wr_span lines, struct wr_span name) {
+  while (lines.len > name.len) {
+    const char *end = memchr(lines.ptr, '\n', lines.len);
+    WR_CHECK(end != NULL);
+    if (lines.ptr[name.len] == ':' && wr_span_ieq(wr_span_make(lines.ptr, name.len), name))
+      return true;
+    lines = wr_span_sub(lines, (size_t)(end + 1 - lines.ptr), lines.len);
+  }
+  return false;
+}
+
+/* The head again, with the fields that a policy has set in place of the upstream's. */
+static enum wr_err write_edited(struct wr_session *s, struct wr_span head) {
+  struct wr_span set = s->hook->headers;
+  char *room = wr_relay_scratch(s->relay, head.len + set.len);
+  if (!room) return WR_E_NOMEM;
+  struct wr_buf out;
+  wr_buf_init(&out, room, head.len + set.len);
+  while (head.len > 2) { /* to the empty line */
+    const char *end = memchr(head.ptr, '\n', head.len);
+    WR_CHECK(end != NULL);
+    struct wr_span line = wr_span_make(head.ptr, (size_t)(end + 1 - head.ptr));
+    const char *colon = memchr(line.ptr, ':', line.len);
+    bool field = out.len > 0 && colon != NULL; /* behind the status */
+    if (!field || !is_set(set, wr_span_make(line.ptr, (size_t)(colon - line.ptr))))
+      wr_buf_put(&out, line);
+    head = wr_span_sub(head, line.len, head.len);
+  }
+  wr_buf_put(&out, set);
+  wr_buf_put(&out, WR_SPAN("\r\n"));
+  WR_CHECK(!out.overflow);
+  return wr_conn_write_copy(s->client, wr_buf_span(&out));
+}
+
+static enum wr_err write_head(struct wr_session *s) {
+  if (!s->hook || s->hook->headers.len == 0)
+    return wr_conn_write(s->client, &s->rq->answer_head);
+  enum wr_err err = write_edited(s, wr_view_span(&s->rq->answer_head));
+  wr_view_drop(&s->rq->answer_head);
+  return err;
+}
+
 enum wr_err wr_session_commit(struct wr_session *s) {
   WR_CHECK(!s->committed);
   s->committed = true;
   s->status = s->upstream_status;
   if (s->hook) s->hook->status = s->status;
   WR_DCHECK(s->at != NULL && s->rq != NULL && s->rq->answer_head.len > 0);
-  enum wr_err err = wr_conn_write(s->client, &s->rq->answer_head);
+  enum wr_err err = write_head(s);
   s->rq->answer_head = WR_VIEW_NONE;
   if (s->rq->body_done) {
     wr_request_free(s->rq);

@@ -149,6 +149,7 @@ static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span 
   for (size_t i = 0; err == WR_OK && v && i < v->header_count; i++)
     err = wr_http1_put_field(&out, v->headers[i].name, v->headers[i].value);
   if (err == WR_OK) err = put_retry_after(&out, status, v);
+  if (err == WR_OK && s->hook) wr_buf_put(&out, s->hook->headers); /* checked lines */
   if (err == WR_OK && status == 401)
     err = wr_http1_put_field(&out, WR_SPAN("www-authenticate"), WR_SPAN("Bearer"));
   if (err == WR_OK && !s->keep_alive)

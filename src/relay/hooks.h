@@ -63,6 +63,10 @@ struct wr_hook_stream {
   int64_t charged;         /* tokens, in and out, that budgets are charged; set before `end` */
   uint8_t usage_status;    /* enum wr_usage_status; as above */
   bool settled;            /* both were set */
+  uint64_t first_token_us; /* from the start; UINT64_MAX: no content yet */
+  /* Lines "name: value\r\n" that the answer's head gets, in place of the upstream's of those
+   * names; checked. */
+  struct wr_span headers;  /* borrowed: the engine's, until `end`; empty: none */
   void *policy;            /* borrowed: the engine's own; NULL at first; given back by `end` */
 };
 

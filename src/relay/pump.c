@@ -112,6 +112,7 @@ static void note(struct wr_session *s, const struct wr_event *ev) {
   if (ev->content && !s->content) {
     s->content = true;
     s->first_token_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);
+    if (s->hook) s->hook->first_token_us = s->first_token_us;
     s->due[WR_DUE_TOKEN] = 0;
   }
   if (ev->terminator || ev->finish || ev->kind == WR_EVENT_ERROR) s->due[WR_DUE_TOKEN] = 0;

@@ -107,6 +107,8 @@ static enum wr_err hook_make(struct wr_session *s, const struct wr_conf_key *key
   s->hook->started_us = s->started_us;
   s->hook->now_us = wr_loop_now_us(s->relay->loop);
   s->hook->usage = (struct wr_usage){ -1, -1, -1, -1 };
+  s->hook->prompt_tokens = (int64_t)(s->rq->length_known ? s->rq->content_length : s->in_bytes) / 4;
+  s->hook->first_token_us = UINT64_MAX;
   return WR_OK;
 }
 

@@ -7,13 +7,14 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "policy/load.h"
+#include "server/live.h"
 #include "server/mocks.h"
 
 /* The worker's own VM runs conf.lua again: functions can't cross between Lua states. */
 static enum wr_err engine_make(struct wr_gen *g, const struct wr_gen_options *o, char *why,
                                size_t why_bytes) {
   const struct wr_conf *checked = o->plan->conf;
-  bool hooks = false;
+  bool hooks = checked->hooks != 0;
   for (size_t i = 0; i < checked->route_count; i++) hooks |= checked->routes[i].hooks != 0;
   if (!hooks) return WR_OK;
   struct wr_vm_limits limits = { .memory_bytes = checked->lua.memory_bytes,
@@ -35,7 +36,9 @@ static enum wr_err engine_make(struct wr_gen *g, const struct wr_gen_options *o,
     return err;
   }
   wr_vm_set_core(vm, o->core);
-  return wr_engine_new(vm, g->conf, o->slabs, &g->engine);
+  err = wr_engine_new(vm, g->conf, o->slabs, &g->engine);
+  if (err == WR_OK) wr_engine_set_live(g->engine, &g->live);
+  return err;
 }
 
 /* Binds a socket for a listener that the worker doesn't have yet. */
@@ -121,6 +124,9 @@ enum wr_err wr_gen_new(const struct wr_gen_options *o, struct wr_gen **out, char
   if (!g) return WR_E_NOMEM;
   wr_list_init(&g->link);
   g->worker = o->worker;
+  g->shared = o->shared;
+  g->ledger = o->ledger;
+  wr_live_init(&g->live, g);
   g->plan = wr_plan_ref(o->plan);
   enum wr_err err = parts_make(g, o, why, why_bytes);
   if (err != WR_OK) {

@@ -47,7 +47,11 @@ struct wr_gen {
   struct wr_upstreams *upstreams; /* owned */
   struct wr_door *doors;          /* owned: one per listen of the plan */
   struct wr_letter commit, committed, retired;
+  struct wr_live live;              /* what its hooks are told */
+  struct wr_relay_shared *shared;   /* borrowed: the process's */
+  struct wr_ledger *ledger;         /* borrowed: the process's */
   uint64_t seen_handshakes, seen_resumed, seen_failures; /* counted already */
+  struct wr_view_counts seen_views;
 };
 
 struct wr_gen_options {
@@ -56,6 +60,7 @@ struct wr_gen_options {
   struct wr_resolver *resolver;        /* borrowed: the worker's */
   struct wr_slabs *slabs;              /* borrowed: the worker's */
   struct wr_ledger *ledger;            /* borrowed: the process's */
+  struct wr_relay_shared *shared;      /* borrowed: the process's */
   const struct wr_script_core *core;   /* borrowed: for the call; for hooks, not while it loads */
   const char *file;                    /* borrowed: name of the configuration */
   struct wr_peer_book *book;           /* borrowed: the process's */

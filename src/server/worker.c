@@ -96,6 +96,11 @@ static void gen_count(struct wr_worker *w, struct wr_gen *g) {
     for (unsigned k = 0; k < WR_FAILS; k++) failures += st.fails[k];
   wr_metrics_add(w->metrics, WR_METRIC_HOOK_ERRORS, failures - g->seen_failures);
   g->seen_failures = failures;
+  if (!g->engine) return;
+  struct wr_view_counts views = wr_engine_views(g->engine);
+  wr_metrics_add(w->metrics, WR_METRIC_VIEWS_RETAINED, views.retained - g->seen_views.retained);
+  wr_metrics_add(w->metrics, WR_METRIC_VIEWS_LEAKED, views.leaked - g->seen_views.leaked);
+  g->seen_views = views;
 }
 
 static void counts_take(struct wr_worker *w) {
@@ -254,6 +259,7 @@ enum wr_err wr_worker_prepare(struct wr_worker *w, struct wr_plan *plan,
                               .ledger = w->o.ledger,
                               .book = w->o.book,
                               .logger = w->logger,
+                              .shared = w->o.shared,
                               .core = &core,
                               .file = w->o.file,
                               .plan = plan,

@@ -18,6 +18,7 @@
 #include "policy/vm.h"
 
 struct fake {
+  struct wr_slabs *slabs;   /* borrowed: the test's; NULL: kept views are in the heap */
   struct wr_vm *vm;         /* borrowed: the engine's once there is one */
   struct wr_engine *engine; /* owned */
   struct wr_conf conf;
@@ -90,6 +91,7 @@ static inline int fake_set_routes(lua_State *L) {
 
 static inline void fake_init(struct fake *f, const struct wr_vm_limits *limits) {
   memset(f, 0, sizeof *f);
+  f->conf.lua.retained_bytes = 4096;
   f->now_us = 1000000;
   /* Valgrind and a busy machine are slow: only the attacks are measured against the clock. */
   struct wr_vm_limits patient = { 0 };
@@ -130,7 +132,7 @@ static inline void fake_engine(struct fake *f, const char *routes) {
                                        .now_us = 3500000,
                                        .output_tokens = 7 };
   f->stream.usage = (struct wr_usage){ 10, 20, -1, -1 };
-  assert_int_equal(wr_engine_new(f->vm, &f->conf, NULL, &f->engine), WR_OK);
+  assert_int_equal(wr_engine_new(f->vm, &f->conf, f->slabs, &f->engine), WR_OK);
 }
 
 static inline void fake_fini(struct fake *f) {

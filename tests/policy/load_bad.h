@@ -214,10 +214,10 @@ static const struct bad {
   { 3, "route 'r': 'cache' is not available in this version",
     BASE_L BASE_U
     "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", cache = { ttl = \"10m\" } }\n" },
-  { 3, "route 'r': 'on_slow_client' is not available in this version",
+  { 3, "route 'r': 'on_slow_client' must be a function, not an integer",
     BASE_L BASE_U
     "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\","
-    " on_slow_client = function() end }\n" },
+    " on_slow_client = 1 }\n" },
   { 3, "route 'r': 'on_event' must be a function, not a string",
     BASE_L BASE_U
     "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", on_event = \"x\" }\n" },
@@ -233,8 +233,16 @@ static const struct bad {
     "weir.plugin { name = \"p\", api = 2 }\n" BASE_L BASE_U BASE_R },
   { 1, "plugin 'p': unknown option 'on_requst' (did you mean 'on_request'?)",
     "weir.plugin { name = \"p\", api = 1, on_requst = 1 }\n" BASE_L BASE_U BASE_R },
-  { 1, "plugin 'p': 'on_pressure' is not available in this version",
-    "weir.plugin { name = \"p\", api = 1, on_pressure = function() end }\n" BASE_L BASE_U BASE_R },
+  { 1, "plugin 'p': 'on_pressure' must be a function, not an integer",
+    "weir.plugin { name = \"p\", api = 1, on_pressure = 1 }\n" BASE_L BASE_U BASE_R },
+  { 4, "route 'r': 'use' entry 1: 'p' has on_pressure, which belongs to no route: weir.use { … }",
+    "local p = weir.plugin { name = \"p\", api = 1, on_pressure = function() end }\n" BASE_L BASE_U
+    "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", use = { p {} } }\n" },
+  { 3, "route 'r': unknown option 'on_pressure'",
+    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", "
+                  "on_pressure = function() end }\n" },
+  { 1, "keys: 'a.tags' must be a list of words such as { \"eu\", \"beta\" }",
+    "weir.keys { a = { sha256 = (\"0\"):rep(64), tags = { eu = true } } }\n" BASE_L BASE_U BASE_R },
   { 1, "plugin 'p': 'schema.a' must be { \"type\", … }",
     "weir.plugin { name = \"p\", api = 1, schema = { a = { \"int\" } } }\n" BASE_L BASE_U BASE_R },
   { 1, "plugin 'p': 'schema.a' has an unknown property 'defalt' (did you mean 'default'?)",

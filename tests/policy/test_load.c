@@ -295,8 +295,8 @@ static void test_hook_order(void **state) {
   enum wr_err err = wr_conf_load(vm, "conf.lua", wr_span_str(hooked), &conf, &diag);
   if (err != WR_OK) fail_msg("%s", diag.count ? diag.entries[0].text : wr_err_label(err));
   assert_int_equal(conf->routes[0].hooks, WR_HOOK_REQUEST | WR_HOOK_EVENT);
-  assert_string_equal(conf->routes[0].request_hooks, "g(Lua) a(Lua) b(Lua)");
-  assert_string_equal(conf->routes[0].event_hooks, "a(Lua) conf.lua(Lua) g(Lua)");
+  assert_string_equal(conf->routes[0].hook_names[0], "g(Lua) a(Lua) b(Lua)");
+  assert_string_equal(conf->routes[0].hook_names[2], "a(Lua) conf.lua(Lua) g(Lua)");
   lua_State *L = wr_vm_state(vm);
   lua_pushcfunction(L, names_of);
   assert_int_equal(wr_vm_pcall(vm, NULL, 0, 1), WR_VM_OK);
@@ -344,7 +344,7 @@ static void test_require(void **state) {
                       "weir.route 'r' { match = { path = '*' }, to = 'u', use = { one {} } }\n");
   wr_diag_init(&diag);
   T_OK(wr_conf_load_file(path_of("req.lua"), &conf, &diag));
-  assert_string_equal(conf->routes[0].request_hooks, "one(Lua)");
+  assert_string_equal(conf->routes[0].hook_names[0], "one(Lua)");
   wr_conf_free(conf);
   put_file("req.lua", "local w = require 'wrong'\n" BASE_L BASE_U BASE_R);
   conf = NULL;

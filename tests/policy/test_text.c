@@ -121,7 +121,7 @@ static void redactor(void **state) {
   assert_int_equal(t.conf->routes[0].texts[0].needs, 7);
   assert_int_equal(t.conf->routes[0].texts[0].hold_bytes, 256);
   assert_true(t.conf->routes[0].texts[0].guard);
-  assert_string_equal(t.conf->routes[0].text_hooks, "pii(Lua)");
+  assert_string_equal(t.conf->routes[0].hook_names[3], "pii(Lua, window 256 B)");
   for (enum shape shape = CHAT; shape < SHAPES; shape++)
     for (int kind = 0; kind < (shape == OLLAMA ? 2 : 3); kind++) {
       const char *text = kind == 2 ? args : plain;

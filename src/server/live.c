@@ -1,0 +1,26 @@
+#include "server/live.h"
+
+#include "base/check.h"
+#include "server/gen.h"
+
+static void upstream(void *ctx, uint32_t index, struct wr_live_upstream *out) {
+  const struct wr_gen *g = ctx;
+  const struct wr_conf_upstream *up = &g->relay.conf->upstreams[index];
+  WR_CHECK(index < g->relay.conf->upstream_count);
+  uint32_t number = g->plan->upstream_numbers[index] % WR_RELAY_UPSTREAMS;
+  uint32_t streams = atomic_load_explicit(&g->shared->upstreams[number], memory_order_relaxed);
+  *out = (struct wr_live_upstream){ .healthy = true, .room = INT64_MAX, .streams = streams,
+                                    .conf = up };
+  if (up->max_streams) out->room = (int64_t)up->max_streams - (int64_t)streams;
+}
+
+static void pressure(void *ctx, struct wr_hook_pressure *out) {
+  const struct wr_gen *g = ctx;
+  *out = (struct wr_hook_pressure){ .step = wr_ledger_level(g->ledger) };
+  size_t pool = wr_ledger_pool_bytes(g->ledger);
+  if (pool) out->pool = (double)wr_ledger_used_bytes(g->ledger) / (double)pool;
+}
+
+void wr_live_init(struct wr_live *live, struct wr_gen *gen) {
+  *live = (struct wr_live){ .ctx = gen, .upstream = upstream, .pressure = pressure };
+}
