@@ -227,6 +227,8 @@ struct wr_conf_route {
   enum wr_slow_action slow_action;
   uint32_t slow_high_bytes;        /* 8 KiB */
   uint32_t slow_low_bytes;         /* 2 KiB */
+  uint32_t slow_max_bytes; /* that wait while the upstream is read on; default 4 * high */
+  uint32_t slow_drop;      /* bits of enum wr_event_kind: what a slow client may go without */
   uint32_t slow_give_up_ms;        /* 30 s above high without progress; 0: never */
   bool open;                       /* no key is asked for, even where weir.keys is declared */
   bool keys_required;              /* weir.keys is declared and the route isn't `open` */
@@ -255,6 +257,7 @@ struct wr_conf_server {
   uint32_t head_timeout_ms; /* from the first byte of a request to the end of its head: 10 s */
   uint32_t client_idle_ms; /* a kept-alive client between requests: 75 s */
   uint32_t max_streams;    /* over all workers; 0: as memory allows */
+  uint64_t slow_bytes;     /* that may wait beyond the marks of all slow clients; 0: memory / 4 */
 };
 
 struct wr_conf_lua {

@@ -82,8 +82,9 @@ const struct wr_schema wr_schema_limits = {
   FIELDS(limits_fields),
 };
 
-static const char *const actions[] = { "pause_upstream", NULL };
-static const char *const actions_later[] = { "coalesce", "stop", NULL };
+static const char *const actions[] = { "pause_upstream", "coalesce", "stop", NULL };
+/* In the order of enum wr_event_kind (relay/event.h); a test compares. */
+static const char *const droppable[] = { "", "", "text", "reasoning", NULL };
 
 static const struct wr_option slow_fields[] = {
   { .name = "high",
@@ -103,15 +104,26 @@ static const struct wr_option slow_fields[] = {
     .type = WR_OPT_ENUM,
     .offset = AT(wr_conf_route, slow_action),
     .words = actions,
-    .later = actions_later,
     .def = "pause_upstream",
-    .doc = "what happens: the upstream is read no further" },
+    .doc = "the upstream is read no further; or it is, and text that waits is joined; or the "
+           "stream ends as at its token limit" },
   { .name = "give_up",
     .type = WR_OPT_DURATION,
     .offset = AT(wr_conf_route, slow_give_up_ms),
     .def = "30s",
     .doc = "above `high` without progress for so long: the stream ends; `\"0s\"`: never" },
-  { .name = "drop", .type = WR_OPT_LATER, .doc = "kinds of events that may be left out" },
+  { .name = "drop",
+    .type = WR_OPT_FLAGS,
+    .offset = AT(wr_conf_route, slow_drop),
+    .words = droppable,
+    .doc = "kinds of text that a slow client goes without, such as `{ \"reasoning\" }`" },
+  { .name = "max",
+    .type = WR_OPT_SIZE32,
+    .offset = AT(wr_conf_route, slow_max_bytes),
+    .min = 1024,
+    .max = 1u << 30,
+    .doc = "unsent bytes at which an upstream that is read on for `coalesce` or `drop` is paused "
+           "after all; default: 4 times `high`" },
 };
 const struct wr_schema wr_schema_slow_client = {
   .name = "slow_client",

@@ -61,6 +61,12 @@ static const struct wr_option server_fields[] = {
     .offset = AT(wr_conf_server, max_streams),
     .def = "0",
     .doc = "open streams over all workers; 0: as many as memory allows" },
+  { .name = "slow_clients",
+    .type = WR_OPT_SIZE,
+    .offset = AT(wr_conf_server, slow_bytes),
+    .def = "0B",
+    .doc = "what may wait beyond the `high` marks of all slow clients together; 0: a quarter of "
+           "`memory`" },
 };
 const struct wr_schema wr_schema_server = {
   .name = "server",

@@ -73,6 +73,7 @@ enum wr_copy {
   WR_COPY_TLS,
   WR_COPY_EDIT,
   WR_COPY_FLATTEN,
+  WR_COPY_COALESCE,
   WR_COPIES
 };
 struct wr_loop_stats {

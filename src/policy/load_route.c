@@ -49,7 +49,7 @@ static void check_host(struct load *l, const struct place *at, const char *host)
 static void check_slow(lua_State *L, struct load *l, const struct place *top, int idx,
                        struct wr_conf_route *r) {
   const struct place slow = { top->decl, NULL, "slow_client" };
-  const struct place low = { top->decl, &slow, "low" };
+  const struct place low = { top->decl, &slow, "low" }, max = { top->decl, &slow, "max" };
   bool low_given = false;
   if (load_option(L, idx, "slow_client") == LUA_TTABLE) {
     low_given = load_option(L, lua_gettop(L), "low") != LUA_TNIL;
@@ -61,6 +61,10 @@ static void check_slow(lua_State *L, struct load *l, const struct place *top, in
     r->slow_low_bytes = r->slow_high_bytes / 4;
   if (r->slow_low_bytes >= r->slow_high_bytes)
     load_error(l, &low, "must be less than 'slow_client.high'");
+  if (!r->slow_max_bytes)
+    r->slow_max_bytes = r->slow_high_bytes > UINT32_MAX / 4 ? UINT32_MAX : r->slow_high_bytes * 4;
+  if (r->slow_max_bytes < r->slow_high_bytes)
+    load_error(l, &max, "must not be less than 'slow_client.high'");
 }
 
 static void build_route(lua_State *L, struct load *l, const struct decl *d,

@@ -57,6 +57,13 @@ static enum wr_err write_head(struct wr_session *s) {
   return err;
 }
 
+/* What waits in the log can still be joined, what the connection has can't. */
+static size_t window_of(const struct wr_session *s) {
+  size_t high = s->route ? s->route->slow_high_bytes : WINDOW_BYTES;
+  bool small = s->slow && high < WINDOW_BYTES && s->slow_do != WR_SLOW_PAUSE;
+  return small ? high : WINDOW_BYTES;
+}
+
 enum wr_err wr_session_commit(struct wr_session *s) {
   WR_CHECK(!s->committed);
   s->committed = true;
@@ -74,9 +81,9 @@ enum wr_err wr_session_commit(struct wr_session *s) {
 
 /* The head of a chunk of up to FRAMES_A_CHUNK frames; they may follow in several turns. */
 static enum wr_err chunk_open(struct wr_session *s) {
-  size_t n = 0, bytes = 0;
+  size_t n = 0, bytes = 0, window = window_of(s);
   const struct wr_frame *f;
-  while (n < FRAMES_A_CHUNK && bytes < WINDOW_BYTES &&
+  while (n < FRAMES_A_CHUNK && bytes < window &&
          (f = wr_reader_peek(&s->reader, n)) != NULL && !f->framing) {
     bytes += f->view.len;
     n++;
@@ -93,16 +100,18 @@ static enum wr_err chunk_open(struct wr_session *s) {
 /* Frames that have their own framing leave as they are; those that touch in memory become one
  * piece. */
 static enum wr_err put_framed(struct wr_session *s) {
-  size_t done = 0;
+  size_t done = 0, bytes = 0, window = window_of(s);
   enum wr_err err = WR_OK;
   const struct wr_frame *f;
-  while (done < FRAMES_A_CHUNK && (f = wr_reader_peek(&s->reader, done)) != NULL && f->framing) {
+  while (done < FRAMES_A_CHUNK && bytes < window &&
+         (f = wr_reader_peek(&s->reader, done)) != NULL && f->framing) {
     WR_DCHECK(s->chunked && f->view.len > f->framing);
     struct wr_view v = wr_view_keep(&f->view);
     uint32_t len = v.len - f->framing;
     err = wr_conn_write(s->client, &v);
     if (err != WR_OK) break;
     s->out_bytes += len;
+    bytes += len;
     done++;
   }
   if (done) wr_reader_next(&s->reader, done);
@@ -141,11 +150,11 @@ static bool has_frames(const struct wr_session *s) {
 enum wr_err wr_session_drain_log(struct wr_session *s) {
   enum wr_err err = WR_OK, sent = WR_OK;
   bool wrote = false;
-  size_t unsent = 0;
+  size_t unsent = 0, window = window_of(s);
   /* When the kernel has taken a whole window nobody would tell of room: the next one follows at
    * once. */
   do {
-    while (err == WR_OK && has_frames(s) && wr_conn_unsent_bytes(s->client) < WINDOW_BYTES) {
+    while (err == WR_OK && has_frames(s) && wr_conn_unsent_bytes(s->client) < window) {
       err = put_frames(s);
       wrote = true;
     }

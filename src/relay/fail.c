@@ -8,6 +8,7 @@
 #include "relay/relay_priv.h"
 #include "relay/reply.h"
 #include "relay/session.h"
+#include "relay/slow.h"
 #include "relay/window.h"
 #include "wire/http1_write.h"
 
@@ -44,6 +45,8 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable) {
   wr_heap_free(WR_HEAP_RELAY, at);
   s->at = NULL;
   s->paused = false;
+  wr_slow_end(s);
+  s->tight = false;
   for (unsigned i = 0; i < WR_DUES; i++)
     if (i != WR_DUE_TOTAL) s->due[i] = 0; /* the request's own cap spans its attempts */
 }
@@ -298,7 +301,7 @@ enum wr_step wr_session_client_gone(struct wr_session *s) {
 }
 
 void wr_session_stop(struct wr_session *s, struct wr_span reason) {
-  WR_DCHECK(!s->stopping && s->hook != NULL);
+  WR_DCHECK(!s->stopping && !s->source_done);
   s->stopping = true;
   s->source_done = s->clean = true;
   s->outcome = wr_span_eq(reason, WR_SPAN("length")) ? WR_OUTCOME_OVER_BUDGET : WR_OUTCOME_STOPPED;

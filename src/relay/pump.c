@@ -7,6 +7,7 @@
 #include "base/heap.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
+#include "relay/slow.h"
 #include "relay/window.h"
 #include "wire/http1_write.h"
 
@@ -67,7 +68,7 @@ static enum wr_err append_event(struct wr_session *s, struct cut *c, uint8_t kin
   if (c->whole.len) return append(s, &c->whole, kind);
   enum wr_err err = WR_OK;
   struct wr_view v;
-  while (err == WR_OK && wr_viewq_shift(&s->at->part, &v)) err = append(s, &v, kind);
+  while (err == WR_OK && wr_viewq_shift(&s->at->part, &v)) err = append(s, &v, WR_EVENT_UNKNOWN);
   return err;
 }
 
@@ -415,9 +416,9 @@ static enum wr_err dry(struct wr_session *s) {
 enum wr_err wr_pump_run(struct wr_session *s) {
   struct wr_attempt *at = s->at;
   WR_MAGIC_CHECK(at, WR_ATTEMPT_MAGIC);
-  uint32_t high = s->committed ? s->route->slow_high_bytes : s->route->held_bytes;
+  size_t bound = wr_slow_bound(s);
   if (wr_http1_body_ended(&at->body)) at->body_ended = true;
-  enum wr_err err = at->win ? wr_window_flush(s) : WR_OK;
+  enum wr_err err = at->win && !s->stopping ? wr_window_flush(s) : WR_OK;
   while (err == WR_OK && !s->stopping) {
     if (at->data.len) {
       err = take_data(s);
@@ -425,7 +426,7 @@ enum wr_err wr_pump_run(struct wr_session *s) {
       err = decode(s);
     } else if (at->body_ended) {
       return ended(s);
-    } else if (wr_session_queued(s) >= high) {
+    } else if (wr_session_queued(s) >= bound) {
       break;
     } else if (!wr_conn_take(at->conn, &at->in)) {
       return dry(s);

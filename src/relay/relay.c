@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/heap.h"
+#include "relay/coalesce.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "relay/window.h"
@@ -93,6 +94,7 @@ void wr_relay_free(struct wr_relay *relay) {
   wr_timer_clear(&relay->drain_timer);
   wr_relay_gen_unref(relay->gen);
   wr_window_reader_free(relay->window_reader);
+  wr_coalescer_free(relay->coalescer);
   wr_heap_free(WR_HEAP_RELAY, relay->scratch);
   wr_heap_free(WR_HEAP_RELAY, relay);
 }

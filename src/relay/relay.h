@@ -23,6 +23,16 @@ struct wr_session;
 #define WR_RELAY_UPSTREAMS (4u * WR_UPSTREAM_MAX_PEERS)
 #define WR_RELAY_KEYS 4096u
 
+/* What was done about slow clients (relay/slow.h). */
+enum wr_slow_did {
+  WR_SLOW_DID_PAUSE,
+  WR_SLOW_DID_COALESCE,
+  WR_SLOW_DID_WAIT,
+  WR_SLOW_DID_STOP,
+  WR_SLOW_DID_GIVE_UP,
+  WR_SLOW_DIDS
+};
+
 /* One a process; outlives every relay. */
 struct wr_relay_shared {
   _Atomic uint64_t next_id;   /* of requests */
@@ -30,6 +40,7 @@ struct wr_relay_shared {
   _Atomic bool draining;
   _Atomic uint32_t
       upstreams[WR_RELAY_UPSTREAMS]; /* attempts that run, by the number of an upstream */
+  _Atomic uint64_t slow_bytes; /* that wait for slow clients beyond their marks */
   _Atomic uint32_t keys[WR_RELAY_KEYS]; /* requests that run, by the number of a key */
 };
 
@@ -46,6 +57,9 @@ struct wr_relay_stats {
   _Atomic uint64_t pauses;      /* upstream reads stopped for a slow client */
   _Atomic uint64_t retries;
   _Atomic uint64_t refused;     /* 503 for want of memory or room */
+  _Atomic uint64_t slow_did[WR_SLOW_DIDS];
+  _Atomic uint64_t coalesced_events;    /* that became part of another */
+  _Atomic uint64_t slow_dropped_events; /* that were left out for a slow client */
   _Atomic uint64_t outcomes[WR_OUTCOMES];
 };
 

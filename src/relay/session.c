@@ -30,7 +30,8 @@ static void fields_reset(struct wr_session *s) {
   s->policy_failed = false;
   s->paused = s->active = s->stopping = s->hooked = false;
   s->keep_alive = true;
-  s->reused = s->abortive = false;
+  s->reused = s->abortive = s->slow = s->tight = false;
+  s->coalesced = 0;
   s->chunk_left = 0;
   s->method = 0;
   s->peer = NULL;

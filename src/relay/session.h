@@ -88,7 +88,10 @@ struct wr_session {
   bool abortive : 1;          /* the client's connection ends with a reset */
   bool running : 1;
   bool rearm : 1;             /* a deadline was set that the timer doesn't stand before */
+  bool slow : 1;              /* the client is above its mark */
+  bool tight : 1;             /* the upstream is read in small pieces */
   bool reused : 1;            /* the last attempt's connection came from the shelf */
+  uint8_t slow_do;            /* enum wr_slow_action, or a script's "wait" */
   uint8_t method;             /* enum wr_method of the request */
   uint32_t listen_number;     /* of the listener that accepted it */
   uint32_t key_slot;          /* of shared->keys */
@@ -119,6 +122,11 @@ struct wr_session {
   uint32_t first_byte_us, first_token_us; /* from started_us; UINT32_MAX: never */
   uint32_t open_block;        /* Anthropic: index of the open content block plus one; 0: none */
   uint32_t chunk_left;        /* bytes of the chunk that is being written, its CRLF included */
+  uint32_t slow_from;         /* low bits of the client's sent bytes when it became slow */
+  uint32_t slow_charged;      /* bytes that count in the process's for slow clients */
+  uint32_t coalesced;         /* events that were joined into others, or left out */
+  uint64_t slow_since_ms, slow_moved_ms; /* when it became slow, and took something last */
+  size_t join_at;             /* bytes in the log at which they are joined */
   uint32_t progress;          /* low bits of the client's sent bytes when WR_DUE_SLOW was set */
   uint64_t events;
   uint64_t out_bytes;         /* of the answer's body */
@@ -185,7 +193,7 @@ enum wr_step wr_session_answer(struct wr_session *s, struct wr_span text, bool s
 enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, struct wr_span why);
 /* The client is gone. */
 enum wr_step wr_session_client_gone(struct wr_session *s);
-/* A policy ends a stream that runs, legally. */
+/* A policy, or weir for a client's sake, ends a stream that runs, legally. */
 void wr_session_stop(struct wr_session *s, struct wr_span reason);
 /* Ends the attempt: its connection goes to the shelf if `reusable`, else away. */
 void wr_session_attempt_end(struct wr_session *s, bool reusable);

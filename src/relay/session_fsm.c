@@ -2,6 +2,7 @@
 #include "relay/relay_priv.h"
 #include "relay/reply.h"
 #include "relay/session.h"
+#include "relay/slow.h"
 
 #define BIT(step) (1u << WR_STEP_##step)
 
@@ -79,15 +80,11 @@ static enum wr_step heartbeat(struct wr_session *s) {
   return WR_STEP_WAIT;
 }
 
-/* A client that has not taken a byte since the deadline was set is given up; one that has gets
- * another term. */
+/* A client that reads slowly, or not at all. */
 static enum wr_step slow_client(struct wr_session *s) {
-  uint32_t sent = (uint32_t)wr_conn_bytes_out(s->client);
-  if (sent != s->progress) {
-    s->progress = sent;
-    wr_session_due(s, WR_DUE_SLOW, s->route->slow_give_up_ms);
-    return WR_STEP_WAIT;
-  }
+  enum wr_err err = wr_slow_due(s);
+  if (err == WR_OK) return WR_STEP_WAIT;
+  if (err != WR_E_CLIENT_SLOW) return wr_session_attempt_failed(s, err, wr_span_make(NULL, 0));
   s->err = WR_E_CLIENT_SLOW;
   return wr_session_client_gone(s);
 }

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
+#include "relay/slow.h"
 #include "wire/http1_write.h"
 
 /* What the upstream of a client that fell behind once may bring in one read: bounds what waits
@@ -18,24 +19,13 @@ static bool may_commit(const struct wr_session *s) {
          s->stream.bytes >= s->route->held_bytes;
 }
 
-/* Stops or resumes the upstream's read by what the client has left. */
-static void backpressure(struct wr_session *s) {
-  WR_DCHECK(s->at != NULL && s->committed == (s->status != 0));
-  if (!s->committed) return; /* what is held is not the client's fault */
-  size_t queued = wr_session_queued(s);
-  if (!s->paused && queued >= s->route->slow_high_bytes) {
-    s->paused = true;
-    wr_conn_pause(s->at->conn);
-    WR_RELAY_COUNT(s->relay, pauses, 1);
-    s->progress = (uint32_t)wr_conn_bytes_out(s->client);
-    wr_session_due(s, WR_DUE_SLOW, s->route->slow_give_up_ms);
-    s->due[WR_DUE_IDLE] = 0; /* it is not the upstream that is silent */
-  } else if (s->paused && queued <= s->route->slow_low_bytes) {
-    s->paused = false;
-    s->due[WR_DUE_SLOW] = 0;
-    wr_conn_resume(s->at->conn);
-    wr_session_mark(s);
-  }
+/* A client whose kernel takes no more is read for in small pieces, so that little comes in on top
+ * of what waits. */
+static void tighten(struct wr_session *s) {
+  bool tight = wr_conn_unsent_bytes(s->client) > 0;
+  if (tight == s->tight) return;
+  s->tight = tight;
+  wr_conn_set_credit(s->at->conn, tight ? SLOW_CREDIT_BYTES : WR_CONN_CREDIT_BYTES);
 }
 
 /* The source has ended well: the answer's end follows its last frame. */
@@ -45,6 +35,14 @@ static enum wr_step source_ended(struct wr_session *s) {
   if (!s->committed && wr_session_commit(s) != WR_OK) return wr_session_client_gone(s);
   wr_session_attempt_end(s, s->at->keep_alive && s->at->body_ended);
   s->due[WR_DUE_TOTAL] = 0; /* the rest is between the client and the kernel */
+  return WR_STEP_FLUSH;
+}
+
+/* The stream was ended before its time; its last words stand in the log. */
+static enum wr_step stopped(struct wr_session *s) {
+  WR_DCHECK(s->source_done);
+  wr_session_attempt_end(s, false);
+  s->due[WR_DUE_TOTAL] = 0;
   return WR_STEP_FLUSH;
 }
 
@@ -66,7 +64,6 @@ static void shrink(struct wr_session *s) {
 
 /* After a turn that went well: what wakes the next one. */
 static void await(struct wr_session *s, bool blocked) {
-  backpressure(s);
   if (blocked || wr_conn_is_starved(s->at->conn)) shrink(s);
   if (blocked) {
     wr_session_due_pool(s);
@@ -93,11 +90,7 @@ enum wr_step wr_step_stream(struct wr_session *s) {
   /* What is held takes memory: when that is short it must flow. */
   bool commit = may_commit(s) || err == WR_E_END || s->stopping || (blocked && s->stream.count > 0);
   if (!s->committed && commit && wr_session_commit(s) != WR_OK) return wr_session_client_gone(s);
-  if (s->stopping) {
-    wr_session_attempt_end(s, false);
-    s->due[WR_DUE_TOTAL] = 0;
-    return WR_STEP_FLUSH;
-  }
+  if (s->stopping) return stopped(s);
   if (err == WR_E_END) return source_ended(s);
   if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
   if (s->committed)
@@ -105,6 +98,13 @@ enum wr_step wr_step_stream(struct wr_session *s) {
   else
     wr_stream_compact(&s->stream, WR_CHARGE_CLIENT, &s->copied);
   if (err != WR_OK && err != WR_E_POOL_FULL) return wr_session_client_gone(s);
-  await(s, blocked || err == WR_E_POOL_FULL);
+  blocked |= err == WR_E_POOL_FULL;
+  if (s->committed) { /* what is held is not the client's fault */
+    tighten(s);
+    err = wr_slow_turn(s);
+    if (s->stopping) return stopped(s);
+    if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
+  }
+  await(s, blocked);
   return WR_STEP_WAIT;
 }

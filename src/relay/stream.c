@@ -67,6 +67,52 @@ static enum wr_err ring_grow(struct wr_stream *s) {
   return WR_OK;
 }
 
+struct wr_frame *wr_stream_frame(struct wr_stream *s, uint32_t i) { return frame_at(s, i); }
+
+void wr_stream_set(struct wr_stream *s, uint32_t i, struct wr_view *take_view) {
+  struct wr_frame *f = frame_at(s, i);
+  WR_CHECK(s->bytes >= f->view.len);
+  s->bytes = s->bytes - f->view.len + take_view->len;
+  wr_view_drop(&f->view);
+  f->view = wr_view_move(take_view);
+  f->framing = 0;
+}
+
+/* A ring that is nearly empty gives way to a smaller one. */
+static void ring_shrink(struct wr_stream *s) {
+  size_t bytes = s->count * 2u * sizeof(struct wr_frame);
+  if (bytes < FIRST_RING_BYTES) bytes = FIRST_RING_BYTES;
+  if (!s->ring || bytes * 2 > s->ring->cap) return;
+  struct wr_block *b = wr_slabs_alloc(s->slabs, bytes, WR_CHARGE_CLIENT);
+  if (!b) return;
+  struct wr_frame *to = (struct wr_frame *)(void *)b->data;
+  for (uint32_t i = 0; i < s->count; i++) to[i] = *frame_at(s, i);
+  wr_block_unref(s->ring);
+  s->ring = b;
+  s->head = 0;
+  s->cap = frames_in(b);
+  WR_CHECK(s->cap > s->count);
+}
+
+void wr_stream_squeeze(struct wr_stream *s) {
+  WR_MAGIC_CHECK(s, WR_STREAM_MAGIC);
+  for (struct wr_list *l = s->readers.next; l != &s->readers; l = l->next)
+    WR_CHECK(WR_CONTAINER(l, struct wr_reader, link)->next == s->first && l->next == &s->readers);
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < s->count; i++) {
+    struct wr_frame *f = frame_at(s, i);
+    if (f->view.len == 0) continue;
+    struct wr_frame moved = *f;
+    f->view = WR_VIEW_NONE;
+    *frame_at(s, n++) = moved;
+  }
+  s->count = n;
+  if (n == 0)
+    ring_drop(s);
+  else
+    ring_shrink(s);
+}
+
 size_t wr_stream_max(const struct wr_stream *s) {
   size_t n = wr_slabs_max_block(s->slabs) / sizeof(struct wr_frame), p = 1;
   while (p * 2 <= n) p *= 2;

@@ -18,10 +18,12 @@
 #include "mem/view.h"
 
 #define WR_STREAM_MAGIC 0x57eau
+/* As many as the largest block's ring has. */
+#define WR_STREAM_FRAMES 2048u
 
 struct wr_frame {
   struct wr_view view; /* one reference */
-  uint8_t kind;        /* enum wr_event_kind */
+  uint8_t kind;        /* enum wr_event_kind; UNKNOWN also for a piece of an event */
   uint8_t framing;     /* bytes of view that are a chunk's head and line end, as the upstream wrote
                           them; 0: none */
 };
@@ -64,6 +66,15 @@ size_t wr_stream_max(const struct wr_stream *stream);
 void wr_stream_clear(struct wr_stream *stream);
 /* Moves frames out of big blocks that they would pin into blocks of their own; adds to *copied. */
 void wr_stream_compact(struct wr_stream *stream, enum wr_charge charge, uint64_t *copied);
+
+/* The i-th frame, borrowed until the log changes; i < count. */
+struct wr_frame *wr_stream_frame(struct wr_stream *stream, uint32_t i);
+/* Puts another view, which has no framing of its own, in the place of a frame's; an empty one
+ * stands for a frame that goes with wr_stream_squeeze, which follows before anything else does. */
+void wr_stream_set(struct wr_stream *stream, uint32_t i, struct wr_view *take_view);
+/* Frames without bytes go; those behind them move up, with their numbers. At most one reader, which
+ * has read none of them. */
+void wr_stream_squeeze(struct wr_stream *stream);
 
 /* Starts at the oldest frame of the log. */
 void wr_reader_init(struct wr_reader *reader, struct wr_stream *stream);

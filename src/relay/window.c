@@ -283,7 +283,7 @@ static enum wr_err take_texts(struct wr_session *s, const struct wr_window_found
 static enum wr_err push_copied(struct wr_session *s, const struct wr_window_event *event,
                                const struct wr_window_found *f, struct wr_text_entry *e) {
   struct wr_span doc = event->joined ? event->ev->data : event->raw;
-  struct wr_window_copy c = { .s = s, .kind = event->ev->kind };
+  struct wr_window_copy c = { .s = s, .kind = WR_EVENT_UNKNOWN }; /* of a piece */
   size_t done = 0;
   WR_DCHECK(f->count > 0 && e->count == f->count);
   const struct wr_window_event plain = { .ev = event->ev };
@@ -298,7 +298,7 @@ static enum wr_err push_copied(struct wr_session *s, const struct wr_window_even
     wr_window_copy_end(&c, &plain);
     c.one_line = one_line;
     done = off + f->texts[n].literal.len;
-    struct wr_text_entry part = { .kind = event->ev->kind, .count = 1 };
+    struct wr_text_entry part = { .kind = WR_EVENT_UNKNOWN, .count = 1 };
     part.slots[0] = e->slots[n];
     if (c.err == WR_OK) c.err = wr_window_push(s->at->win, &part);
   }
@@ -310,11 +310,11 @@ static enum wr_err push_copied(struct wr_session *s, const struct wr_window_even
 }
 
 /* An event that comes in pieces and has no text. */
-static enum wr_err push_pieces(struct wr_session *s, uint8_t kind) {
+static enum wr_err push_pieces(struct wr_session *s) {
   enum wr_err err = WR_OK;
   struct wr_view v;
   while (err == WR_OK && wr_viewq_shift(&s->at->part, &v)) {
-    struct wr_text_entry e = { .view = v, .kind = kind };
+    struct wr_text_entry e = { .view = v, .kind = WR_EVENT_UNKNOWN };
     err = wr_window_push(s->at->win, &e);
   }
   return err;
@@ -328,7 +328,7 @@ static enum wr_err push_event(struct wr_session *s, const struct wr_window_event
   enum wr_err err = take_texts(s, f, in_place ? event->raw.ptr : NULL, &e);
   if (err != WR_OK) return err;
   if (f->count && !in_place) return push_copied(s, event, f, &e);
-  if (!event->whole->len) return push_pieces(s, e.kind);
+  if (!event->whole->len) return push_pieces(s);
   if (f->logprobs.len && f->count) {
     e.logprobs.off = (uint32_t)(f->logprobs.ptr - event->raw.ptr);
     e.logprobs.len = (uint32_t)f->logprobs.len;

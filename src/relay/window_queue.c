@@ -169,7 +169,7 @@ static enum wr_err leave_edited(struct wr_session *s, struct wr_text_entry *e) {
     size_t len = bytes.len < max ? bytes.len : max;
     memcpy(blocks[i]->data, bytes.ptr, len);
     struct wr_view v = wr_view_take(blocks[i], 0, len);
-    enum wr_err put = wr_stream_append(&s->stream, &v, e->kind);
+    enum wr_err put = wr_stream_append(&s->stream, &v, frames > 1 ? WR_EVENT_UNKNOWN : e->kind);
     WR_CHECK(put == WR_OK); /* there is room */
     wr_loop_stats(s->relay->loop)->copy_bytes[WR_COPY_EDIT] += len;
     bytes = wr_span_sub(bytes, len, bytes.len - len);

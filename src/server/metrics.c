@@ -58,11 +58,26 @@ static void print_relays(const struct shards *shards, struct wr_prom *out) {
     AT(CONNECTIONS, connections), AT(CONNECTIONS_OPEN, open), AT(REQUESTS_STARTED, requests),
     AT(REQUESTS_ACTIVE, active), AT(REFUSED, refused), AT(RETRIES, retries), AT(EVENTS, events),
     AT(EVENT_BYTES, event_bytes), AT(EVENTS_DROPPED, dropped_events), AT(HEARTBEATS, heartbeats),
-    AT(PAUSES, pauses),
+    AT(PAUSES, pauses), AT(COALESCED, coalesced_events), AT(SLOW_DROPPED, slow_dropped_events),
 #undef AT
   };
   for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
     print_relay(shards, counters[i].metric, counters[i].offset, out);
+}
+
+static void print_slow(const struct shards *shards, struct wr_prom *out) {
+  static const char *const actions[WR_SLOW_DIDS] = {
+    [WR_SLOW_DID_PAUSE] = "pause_upstream", [WR_SLOW_DID_COALESCE] = "coalesce",
+    [WR_SLOW_DID_WAIT] = "wait",            [WR_SLOW_DID_STOP] = "stop",
+    [WR_SLOW_DID_GIVE_UP] = "give_up",
+  };
+  wr_prom_family(out, WR_METRIC_SLOW_ACTIONS);
+  for (size_t a = 0; a < WR_SLOW_DIDS; a++) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < shards->n; i++)
+      if (shards->list[i].relay) sum += load(&shards->list[i].relay->slow_did[a]);
+    wr_prom_one(out, "action", actions[a], sum);
+  }
 }
 
 static void print_loops(const struct shards *shards, struct wr_prom *out) {
@@ -84,6 +99,7 @@ static void print_copies(const struct shards *shards, struct wr_prom *out) {
   static const char *const reasons[WR_COPIES] = {
     [WR_COPY_STRADDLE] = "straddle", [WR_COPY_COMPACT] = "compact", [WR_COPY_TLS] = "tls",
     [WR_COPY_EDIT] = "edit",         [WR_COPY_FLATTEN] = "flatten",
+    [WR_COPY_COALESCE] = "coalesce",
   };
   wr_prom_family(out, WR_METRIC_COPIED);
   for (size_t r = 0; r < WR_COPIES; r++) {
@@ -144,6 +160,9 @@ void wr_server_metrics_print(const struct wr_server_shard *list, size_t n,
   wr_prom_scalar(out, WR_METRIC_DRAINING, gauges->draining ? 1 : 0);
   print_generations(gauges, out);
   print_relays(&shards, out);
+  print_slow(&shards, out);
+  wr_prom_scalar(out, WR_METRIC_SLOW_QUEUED,
+                 gauges->shared ? load(&gauges->shared->slow_bytes) : 0);
   wr_metrics_print(metrics, count, out);
   print_loops(&shards, out);
   print_copies(&shards, out);

@@ -25,6 +25,7 @@ struct wr_server_shard {
 /* What is one for the process. */
 struct wr_server_gauges {
   const struct wr_ledger *ledger; /* borrowed: the process's; may be NULL */
+  const struct wr_relay_shared *shared; /* borrowed: the process's; may be NULL */
   uint64_t started_unix_s;
   uint64_t generation; /* number of the newest */
   uint32_t generations_live;

@@ -146,6 +146,7 @@ static void op_metrics(void *ctx, struct wr_prom *out) {
                                           .worker = i };
   }
   struct wr_server_gauges gauges = { .ledger = panel->o.ledger,
+                                     .shared = panel->o.shared,
                                      .started_unix_s = panel->started_unix_s,
                                      .draining = atomic_load(&panel->o.shared->draining) };
   if (panel->o.rollout && panel->o.rollout->current) {

@@ -205,9 +205,12 @@ static const struct bad {
   { 3, "route 'r': 'slow_client.low' must be less than 'slow_client.high'",
     BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", slow_client = { high "
                   "= \"8KiB\", low = \"8KiB\" } }\n" },
-  { 3, "route 'r': 'slow_client.drop' is not available in this version",
+  { 3, "route 'r': 'slow_client.max' must not be less than 'slow_client.high'",
+    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", slow_client = { max "
+                  "= \"4KiB\" } }\n" },
+  { 3, "route 'r': 'slow_client.drop' ",
     BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", slow_client = { drop "
-                  "= { \"reasoning\" } } }\n" },
+                  "= { \"tool\" } } }\n" },
   { 3, "route 'r': 'commit' must be \"content\" or \"alive\", not \"now\"",
     BASE_L BASE_U
     "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", commit = \"now\" }\n" },
