@@ -59,9 +59,11 @@ static enum wr_err write_head(struct wr_session *s) {
 
 /* What waits in the log can still be joined, what the connection has can't. */
 static size_t window_of(const struct wr_session *s) {
-  size_t high = s->route ? s->route->slow_high_bytes : WINDOW_BYTES;
-  bool small = s->slow && high < WINDOW_BYTES && s->slow_do != WR_SLOW_PAUSE;
-  return small ? high : WINDOW_BYTES;
+  const struct wr_conf_route *r = s->route;
+  if (!r || r->slow_high_bytes >= WINDOW_BYTES) return WINDOW_BYTES;
+  bool small = r->slow_action == WR_SLOW_COALESCE || r->slow_drop || s->relay->coalesce_all ||
+               (s->slow && s->slow_do != WR_SLOW_PAUSE);
+  return small ? r->slow_high_bytes : WINDOW_BYTES;
 }
 
 enum wr_err wr_session_commit(struct wr_session *s) {

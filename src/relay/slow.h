@@ -35,8 +35,8 @@ size_t wr_session_coalesce(struct wr_session *s);
  * is pause_upstream: what it leaves waiting is joined at once. */
 void wr_relay_coalesce(struct wr_relay *relay, bool on);
 /* Ends a stream of events that runs, legally, as a policy's stop with that reason would: behind
- * what waits. outcome: WR_OUTCOME_SHED for the ladder. False: this is none (no stream, no answer yet,
- * or about to end), and nothing was done. */
+ * what waits. outcome: WR_OUTCOME_SHED for the ladder. False: this is none (no stream, no answer
+ * yet, or about to end), and nothing was done. */
 bool wr_session_end_legally(struct wr_session *s, struct wr_span reason, enum wr_outcome outcome,
                             enum wr_err err);
 
