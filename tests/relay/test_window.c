@@ -72,7 +72,7 @@ static void open_filter(struct filter *f, bool guard) {
   memset(f, 0, sizeof *f);
   rig_init(&f->r);
   f->r.use_hooks = true;
-  f->r.hooks = (struct wr_hooks){ f, NULL, NULL, filter_end, filter_text };
+  f->r.hooks = (struct wr_hooks){ .ctx = f, .end = filter_end, .text = filter_text };
   f->r.routes[0].hooks = WR_HOOK_TEXT;
   f->stage[0] = f->stage[1] = (struct wr_conf_text){ 7, 256, guard };
   f->r.routes[0].texts = f->stage;
