@@ -19,6 +19,9 @@ struct wr_attempt {
   bool keep_alive;      /* the upstream is willing */
   bool body_ended;      /* by its framing */
   bool head_whole;      /* rq->answer is all of the answer's head */
+  uint8_t noted;        /* 1 + enum wr_note: what its peer has heard of it last; 0: nothing */
+  uint32_t epoch;       /* of the peer when it was picked */
+  uint64_t started_us;  /* wr_loop_now_us when it was picked */
   uint8_t dialect;      /* enum wr_dialect: of the events; NONE where framing alone decides */
   struct wr_peer *peer; /* borrowed: held until the attempt ends */
   struct wr_conn *conn; /* owned; NULL while dialing */

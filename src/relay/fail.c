@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/heap.h"
+#include "relay/feedback.h"
 #include "relay/relay_priv.h"
 #include "relay/reply.h"
 #include "relay/session.h"
@@ -22,6 +23,7 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable) {
   struct wr_attempt *at = s->at;
   if (!at) return;
   WR_MAGIC_CHECK(at, WR_ATTEMPT_MAGIC);
+  wr_session_note_end(s);
   if (at->dial) wr_dial_cancel(at->dial);
   wr_heap_free(WR_HEAP_RELAY, at->dial);
   if (s->rq) {
@@ -270,7 +272,7 @@ static bool may_retry(const struct wr_session *s, enum wr_err err) {
 enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, struct wr_span why) {
   WR_CHECK(s->at != NULL);
   if (err == WR_E_IO || err == WR_E_CLIENT_GONE) err = WR_E_RESET;
-  s->at->peer->failures++;
+  wr_session_note_failed(s, err);
   if (may_retry(s, err)) {
     s->retry_err = (uint8_t)err;
     if (why.len) wr_session_name(s, none(), none(), why); /* should this try be the last */

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/heap.h"
+#include "relay/feedback.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "relay/slow.h"
@@ -115,6 +116,7 @@ static void note(struct wr_session *s, const struct wr_event *ev) {
     s->first_token_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);
     if (s->hook) s->hook->first_token_us = s->first_token_us;
     s->due[WR_DUE_TOKEN] = 0;
+    wr_session_note_content(s);
   }
   if (ev->terminator || ev->finish || ev->kind == WR_EVENT_ERROR) s->due[WR_DUE_TOKEN] = 0;
   s->due[WR_DUE_IDLE] = 0; /* set anew once a turn, by the step */

@@ -15,6 +15,9 @@ const char *const wr_request_paths[WR_RQ_PATHS] = {
   [WR_RQ_MAX_TOKENS] = "max_tokens",
   [WR_RQ_MAX_COMPLETION_TOKENS] = "max_completion_tokens",
   [WR_RQ_MAX_OUTPUT_TOKENS] = "max_output_tokens",
+  [WR_RQ_MESSAGES] = "messages",
+  [WR_RQ_INPUT] = "input",
+  [WR_RQ_PROMPT] = "prompt",
 };
 
 enum wr_err wr_request_new(struct wr_slabs *slabs, struct wr_request **out) {
@@ -78,7 +81,7 @@ enum wr_err wr_request_judge_more(const struct wr_request *rq, const struct wr_c
   if (!has_rules(rq, up)) return WR_OK;
   if (rq->malformed) return WR_E_BODY_JSON;
   if (!rq->scan) return WR_OK;
-  for (int i = 0; i < WR_RQ_PATHS; i++) {
+  for (int i = 0; i < WR_RQ_MESSAGES; i++) {
     const struct wr_json_stream_value *v = wr_json_stream_value(rq->scan, (size_t)i);
     uint64_t n = 0;
     if (i == WR_RQ_STREAM || v->type == WR_JSON_MISSING || v->off < rq->held_bytes) continue;

@@ -21,6 +21,9 @@ enum wr_request_path {
   WR_RQ_MAX_TOKENS,
   WR_RQ_MAX_COMPLETION_TOKENS,
   WR_RQ_MAX_OUTPUT_TOKENS,
+  WR_RQ_MESSAGES, /* from here on only where they begin matters */
+  WR_RQ_INPUT,
+  WR_RQ_PROMPT,
   WR_RQ_PATHS
 };
 extern const char *const wr_request_paths[WR_RQ_PATHS];

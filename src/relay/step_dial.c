@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/heap.h"
+#include "relay/feedback.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 
@@ -53,6 +54,7 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, co
   wr_viewq_init(&at->part);
   at->dial = dial;
   s->at = at;
+  wr_session_note_begin(s);
   s->attempts++;
   atomic_fetch_add_explicit(running(s, peer), 1, memory_order_relaxed);
   if (s->hook) {
@@ -72,7 +74,7 @@ enum wr_step wr_step_pick(struct wr_session *s) {
   WR_CHECK(s->at == NULL);
   bool unserved = false, full = false;
   for (;;) {
-    struct wr_peer *peer = wr_group_pick(s->gen->upstreams, s->group, s->tried);
+    struct wr_peer *peer = wr_session_choose(s);
     if (!peer && s->attempts)
       return wr_session_fail(s, (enum wr_err)s->retry_err, none()); /* why the last one failed */
     if (!peer && full) return wr_session_fail(s, WR_E_SHED, none());

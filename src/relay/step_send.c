@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/heap.h"
+#include "relay/feedback.h"
 #include "relay/relay_priv.h"
 #include "relay/reply.h"
 #include "relay/session.h"
@@ -227,6 +228,7 @@ static enum wr_err answered(struct wr_session *s, const struct wr_head *h, const
   if (err == WR_OK) err = guard_check(s);
   if (err == WR_OK) err = write_answer_head(s, h, base);
   if (err != WR_OK) return err;
+  wr_session_note_answer(s, h, base);
   s->first_byte_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);
   at->keep_alive = h->keep_alive && s->rq->body_done;
   wr_http1_body_init(&at->body, (enum wr_framing)h->framing, h->content_length);
