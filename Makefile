@@ -12,7 +12,7 @@ endif
 PKG   ?= pkg-config
 
 # The house, right to left: a folder may use itself and what stands before it in its line.
-FOLDERS := base mem conf obs wire net upstream relay mock api policy server cli
+FOLDERS := base mem conf obs wire net upstream relay mock load api policy server cli
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -Wstrict-prototypes -Wmissing-prototypes \
         -Wwrite-strings -Wcast-qual -Wformat=2 -Wvla -Wimplicit-fallthrough

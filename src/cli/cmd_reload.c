@@ -3,20 +3,16 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/heap.h"
+#include "cli/admin_call.h"
 #include "conf/conf.h"
 #include "net/addr.h"
 #include "policy/load.h"
 #include "wire/json_doc.h"
 
 #define ANSWER_BYTES (1u << 20)
-/* The listener answers within ten seconds, whatever happens. */
-#define WAIT_S 15
 
 static const char usage[] =
     "usage: weir reload [-c conf.lua | --admin ADDR]\n"
@@ -54,48 +50,14 @@ static bool find_admin(const char *file, struct wr_addr *out) {
   return err == WR_OK;
 }
 
-static int dial(const struct wr_addr *addr) {
-  const struct sockaddr *to = (const struct sockaddr *)(const void *)addr->raw;
-  struct timeval wait = { .tv_sec = WAIT_S };
-  int fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -1;
-  (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-  (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
-  if (connect(fd, to, addr->len) == 0) return fd;
-  int error = errno;
-  close(fd);
-  errno = error;
-  return -1;
-}
-
-/* The whole answer: the listener closes behind it. */
-static bool exchange(int fd, struct wr_buf *out) {
-  static const char ask[] = "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
-                            "Connection: close\r\n\r\n";
-  for (size_t at = 0; at < sizeof ask - 1;) {
-    ssize_t n = send(fd, ask + at, sizeof ask - 1 - at, MSG_NOSIGNAL);
-    if (n < 0 && errno != EINTR) return false;
-    if (n > 0) at += (size_t)n;
-  }
-  for (;;) {
-    char bytes[4096];
-    ssize_t n = recv(fd, bytes, sizeof bytes, 0);
-    if (n == 0) return true;
-    if (n < 0 && errno != EINTR) return false;
-    if (n > 0) wr_buf_put(out, wr_span_make(bytes, (size_t)n));
-  }
-}
-
 /* The message of the answer, or all of it. */
 static int tell(struct wr_span answer) {
-  const char *end = memmem(answer.ptr, answer.len, "\r\n\r\n", 4);
+  struct wr_span body = wr_admin_body(answer);
   bool ok = answer.len > 12 && memcmp(answer.ptr, "HTTP/1.1 200", 12) == 0;
-  if (!end || answer.len < 12) {
+  if (!body.ptr || answer.len < 12) {
     fprintf(stderr, "weir reload: the admin listener gave no answer\n");
     return 1;
   }
-  size_t head = (size_t)(end - answer.ptr) + 4;
-  struct wr_span body = wr_span_sub(answer, head, answer.len - head);
   struct wr_json_doc *doc = NULL;
   struct wr_span text = body;
   if (wr_json_doc_parse(body, 0, &doc) == WR_OK) {
@@ -112,22 +74,15 @@ static int tell(struct wr_span answer) {
 
 static int reload(const struct wr_addr *addr) {
   char name[128];
-  int fd = dial(addr);
-  if (fd < 0) {
-    fprintf(stderr, "weir reload: %s: %s\n", wr_addr_format(addr, name, sizeof name),
-            strerror(errno));
-    return 1;
-  }
   struct wr_buf answer;
   char *room = wr_heap_alloc(WR_HEAP_SERVER, ANSWER_BYTES);
   wr_buf_init(&answer, room, room ? ANSWER_BYTES : 0);
   int code = 1;
-  if (exchange(fd, &answer))
+  if (wr_admin_call(addr, "POST /reload", &answer))
     code = tell(wr_buf_span(&answer));
   else
     fprintf(stderr, "weir reload: %s: %s\n", wr_addr_format(addr, name, sizeof name),
             strerror(errno));
-  close(fd);
   wr_heap_free(WR_HEAP_SERVER, room);
   return code;
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/cmd_bench.h"
 #include "cli/cmd_check.h"
 #include "cli/cmd_demo.h"
 #include "cli/cmd_mock.h"
@@ -19,6 +20,7 @@ static const struct {
   { "check", wr_cmd_check, "check a configuration; --explain prints what it comes to" },
   { "demo", wr_cmd_demo, "see a stream pass through, without a configuration, a key or a network" },
   { "mock", wr_cmd_mock, "a stand-in LLM server for tests and development" },
+  { "bench", wr_cmd_bench, "measure a server or a relay with many token streams" },
   { "version", wr_cmd_version, "versions of weir and of what it is built with" },
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])

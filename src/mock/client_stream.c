@@ -1,6 +1,9 @@
 /* Writes a streamed answer: its pace, its framing, and the faults that befall it on the way. */
+#include <time.h>
+
 #include "base/check.h"
 #include "mock/client.h"
+#include "mock/stamp.h"
 #include "mock/trouble.h"
 #include "wire/http1_write.h"
 
@@ -99,6 +102,20 @@ static bool unit_send(struct wr_mock_client *c, struct wr_buf *unit, bool last) 
   return wr_mock_client_send(c, wr_span_make(unit->ptr + begin, unit->len - begin));
 }
 
+/* The clock is read for each event: a batch is made at one time, but a stamp is for measuring. */
+static void put_stamp(struct wr_mock_exchange *x, size_t from, struct wr_buf *unit) {
+  struct wr_mock_event next;
+  struct timespec t;
+  bool more = wr_mock_answer_peek(&x->answer, &next) == WR_OK;
+  bool done = more && next.last && x->answer.ask.dialect == WR_MOCK_CHAT;
+  (void)clock_gettime(CLOCK_MONOTONIC, &t);
+  struct wr_mock_stamp stamp = { .tag = x->knobs.stamp, .number = x->events,
+                                 .last = !more || done,
+                                 .sent_ns = (uint64_t)t.tv_sec * 1000000000u +
+                                            (uint64_t)t.tv_nsec };
+  (void)wr_mock_stamp_put(unit, from, &stamp);
+}
+
 /* Appends the next event. False when the answer is at its end or memory is short (*ok false). */
 static bool append_event(struct wr_mock_client *c, struct wr_buf *unit, bool *ok) {
   struct wr_mock_exchange *x = c->exchange;
@@ -109,7 +126,9 @@ static bool append_event(struct wr_mock_client *c, struct wr_buf *unit, bool *ok
     size_t before = unit->len;
     struct wr_mock_answer saved = x->answer;
     open_event(x, event.name, unit);
+    size_t from = unit->len;
     enum wr_err err = unit->overflow ? WR_E_NOMEM : wr_mock_answer_next(&x->answer, unit);
+    if (err == WR_OK && x->knobs.stamp != 0) put_stamp(x, from, unit);
     if (err == WR_OK) close_event(x, unit);
     if (err == WR_OK && !unit->overflow) break;
     x->answer = saved;
@@ -194,6 +213,49 @@ static enum wr_mock_turn fault_payload(struct wr_mock_client *c, bool error) {
   return error ? finish(c, WR_MOCK_AFTER_KEEP) : WR_MOCK_TURN_MORE;
 }
 
+static void reverse(char *bytes, size_t len) {
+  for (size_t i = 0; i < len / 2; i++) {
+    char c = bytes[i];
+    bytes[i] = bytes[len - 1 - i];
+    bytes[len - 1 - i] = c;
+  }
+}
+
+/* Another letter for one in the first half, so that JSON stays JSON. */
+static void garble(char *bytes, size_t len) {
+  for (size_t i = len / 2; i > 0; i--) {
+    char *c = bytes + i - 1;
+    if (*c < 'a' || *c > 'y') continue;
+    (*c)++;
+    return;
+  }
+}
+
+/* An event that is lost, repeated, late or altered: what a stream must never show, and what a
+ * checking client has to find. */
+static enum wr_mock_turn fault_event(struct wr_mock_client *c, enum wr_mock_fault_kind kind) {
+  struct wr_buf unit = unit_open(c->mock);
+  size_t begin = unit.len;
+  bool ok = true, more = append_event(c, &unit, &ok);
+  size_t first = unit.len - begin;
+  if (!ok) return gone(c);
+  if (!more || kind == WR_MOCK_FAULT_DROP) return WR_MOCK_TURN_MORE;
+  if (kind == WR_MOCK_FAULT_TWICE) {
+    if (unit.len + first > unit.cap && !wr_mock_scratch_grow(c->mock)) return gone(c);
+    unit.ptr = c->mock->scratch;
+    unit.cap = c->mock->scratch_cap - 16;
+    wr_buf_put(&unit, wr_span_make(unit.ptr + begin, first));
+  } else if (kind == WR_MOCK_FAULT_SWAP) {
+    if (!append_event(c, &unit, &ok) && !ok) return gone(c);
+    reverse(unit.ptr + begin, first);
+    reverse(unit.ptr + begin + first, unit.len - begin - first);
+    reverse(unit.ptr + begin, unit.len - begin);
+  } else {
+    garble(unit.ptr + begin, first);
+  }
+  return unit_send(c, &unit, false) ? WR_MOCK_TURN_MORE : gone(c);
+}
+
 /* The fault's place has been reached. */
 static enum wr_mock_turn meet_fault(struct wr_mock_client *c) {
   c->exchange->fired = true;
@@ -206,6 +268,11 @@ static enum wr_mock_turn meet_fault(struct wr_mock_client *c) {
     case WR_MOCK_FAULT_BAD_CHUNK: return fault_bad_chunk(c);
     case WR_MOCK_FAULT_BAD_JSON: return fault_payload(c, false);
     case WR_MOCK_FAULT_ERROR: return fault_payload(c, true);
+    case WR_MOCK_FAULT_DROP:
+    case WR_MOCK_FAULT_TWICE:
+    case WR_MOCK_FAULT_SWAP:
+    case WR_MOCK_FAULT_GARBLE:
+      return fault_event(c, (enum wr_mock_fault_kind)c->exchange->knobs.fault.kind);
     default: return WR_MOCK_TURN_MORE;
   }
 }

@@ -25,6 +25,10 @@
   X(BAD_JSON, "bad-json", '@', 0, 1000000, 8,                                                      \
     "after N events one whose data isn't JSON, then go on")                                        \
   X(ERROR, "error", '@', 0, 1000000, 8, "after N events the dialect's error event, then the end")  \
+  X(DROP, "drop", '@', 0, 1000000, 8, "event N+1 is left out")                                     \
+  X(TWICE, "twice", '@', 0, 1000000, 8, "event N+1 comes twice")                                   \
+  X(SWAP, "swap", '@', 0, 1000000, 8, "event N+2 comes before event N+1")                          \
+  X(GARBLE, "garble", '@', 0, 1000000, 8, "a letter of event N+1 is another one")                  \
   X(STATUS, "status", ':', 200, 599, 500, "answer with this status and the dialect's error body")  \
   X(SLOW_HEAD, "slow-head", ':', 0, 3600000, 1000, "wait so many ms before the answer's head")     \
   X(HANG, "hang", 0, 0, 0, 0, "take the request and never answer")                                 \

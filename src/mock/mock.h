@@ -35,6 +35,7 @@ struct wr_mock_knobs {
   uint32_t batch_events; /* events that leave in one write and one chunk, 1 .. 1024 */
   uint32_t
       jitter_permille; /* how much a pause between tokens differs from the average, 0 .. 1000 */
+  uint32_t stamp;      /* 0: none; else each event carries a stamp with this tag (mock/stamp.h) */
   uint8_t line_end;    /* enum wr_mock_line_end, of SSE lines */
   uint8_t framing;     /* enum wr_mock_framing */
   bool numbered;       /* the text is "t0 t1 t2 ..." */

@@ -1,0 +1,67 @@
+#include "cli/admin_call.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+/* The listener answers within ten seconds, whatever happens. */
+#define WAIT_S 15
+
+static int dial(const struct wr_addr *addr) {
+  const struct sockaddr *to = (const struct sockaddr *)(const void *)addr->raw;
+  struct timeval wait = { .tv_sec = WAIT_S };
+  int fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+  (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
+  if (connect(fd, to, addr->len) == 0) return fd;
+  int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
+
+static bool send_all(int fd, const char *bytes, size_t len) {
+  for (size_t at = 0; at < len;) {
+    ssize_t n = send(fd, bytes + at, len - at, MSG_NOSIGNAL);
+    if (n < 0 && errno != EINTR) return false;
+    if (n > 0) at += (size_t)n;
+  }
+  return true;
+}
+
+/* The whole answer: the listener closes behind it. */
+static bool read_all(int fd, struct wr_buf *out) {
+  for (;;) {
+    char bytes[4096];
+    ssize_t n = recv(fd, bytes, sizeof bytes, 0);
+    if (n == 0) return true;
+    if (n < 0 && errno != EINTR) return false;
+    if (n > 0) wr_buf_put(out, wr_span_make(bytes, (size_t)n));
+  }
+}
+
+bool wr_admin_call(const struct wr_addr *addr, const char *request, struct wr_buf *out) {
+  char text[256];
+  int len = snprintf(text, sizeof text,
+                     "%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
+                     "Connection: close\r\n\r\n",
+                     request);
+  int fd = dial(addr);
+  if (fd < 0) return false;
+  bool ok = send_all(fd, text, (size_t)len) && read_all(fd, out);
+  int error = errno;
+  close(fd);
+  errno = error;
+  return ok;
+}
+
+struct wr_span wr_admin_body(struct wr_span answer) {
+  const char *end = answer.len > 0 ? memmem(answer.ptr, answer.len, "\r\n\r\n", 4) : NULL;
+  if (end == NULL) return wr_span_make(NULL, 0);
+  size_t head = (size_t)(end - answer.ptr) + 4;
+  return wr_span_sub(answer, head, answer.len - head);
+}
