@@ -20,6 +20,7 @@ struct wr_json_cache;
 struct wr_live;
 struct wr_slabs;
 struct wr_view;
+struct wr_tallies;
 
 enum wr_script_level { WR_SCRIPT_INFO, WR_SCRIPT_WARN, WR_SCRIPT_ERROR };
 
@@ -66,6 +67,7 @@ struct wr_script {
   char where[WR_SCRIPT_WHERE_BYTES]; /* "file:line: " of the instruction that met a limit */
   struct wr_script_core core;
   struct wr_json_cache *json; /* owned: compiled paths; NULL before the first */
+  struct wr_tallies *tallies; /* borrowed: the process's, outlives the VM; NULL: none */
   char *scratch;              /* owned: decoded text of the running call */
   size_t scratch_bytes;
   struct wr_script_site sites[WR_SCRIPT_LOG_SITES];

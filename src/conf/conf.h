@@ -281,6 +281,7 @@ struct wr_conf {
   size_t route_count;
   const struct wr_conf_key *keys; /* borrowed: conf arena */
   size_t key_count;
+  uint32_t timer_count; /* of weir.every */
   bool keys_declared;
   const char *keys_file; /* borrowed: conf arena; NULL: inline, or none */
   uint32_t hooks;        /* enum wr_hook_bit, of weir.use; those that have no route */

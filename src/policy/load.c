@@ -136,6 +136,7 @@ static int load_run(lua_State *L) {
   load_decl_register(L);
   load_require_register(L);
   load_plugin_register(L);
+  load_state_register(L);
   wr_vm_compile(L, l->source, l->file);
   lua_call(L, 0, 0);
   return 0;

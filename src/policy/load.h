@@ -27,6 +27,10 @@ struct wr_vm;
 
 #define WR_LOAD_ROUTES_KEY "weir.routes"
 #define WR_LOAD_GLOBAL "global"
+/* An array of { fn = function, ms = interval, plugin = "file:line" }; absent without weir.every. */
+#define WR_LOAD_TIMERS_KEY "weir.timers"
+#define WR_LOAD_EVERY_MIN_MS 100
+#define WR_LOAD_EVERY_MAX 32
 #define WR_LOAD_SOURCE_MAX_BYTES (4u << 20)
 
 /* file: for messages, and relative names count from its folder. CONFIG: see diag; NOMEM (in a

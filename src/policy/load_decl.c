@@ -93,7 +93,7 @@ static int decl_api(lua_State *L) {
   return 0;
 }
 
-static bool name_is_valid(struct wr_span name) {
+bool load_name_is_valid(struct wr_span name) {
   if (name.len == 0 || name.len > NAME_MAX_BYTES) return false;
   for (size_t i = 0; i < name.len; i++) {
     char c = name.ptr[i];
@@ -133,7 +133,7 @@ static int named(lua_State *L, enum decl_kind kind, const char *function) {
   if (lua_type(L, 1) != LUA_TSTRING) {
     wr_diag_error(l->diag, file, line, "%s: expected a name: %s \"…\" { … }, got %s",
                   load_decl_word(kind), function, load_type_name(L, 1));
-  } else if (kind != DECL_LISTEN && !name_is_valid(load_span(L, 1))) {
+  } else if (kind != DECL_LISTEN && !load_name_is_valid(load_span(L, 1))) {
     wr_diag_error(
         l->diag, file, line,
         "%s '%.70s': a name has 1 to %d letters, digits, '-', '_' or '.', and begins with "
@@ -171,16 +171,6 @@ static int later(lua_State *L) {
   return 1;
 }
 
-static int later_value(lua_State *L) {
-  return luaL_error(L, "%s is not available in this version", lua_tostring(L, lua_upvalueindex(1)));
-}
-
-static bool absent(lua_State *L, const char *name) {
-  bool none = lua_getfield(L, -1, name) == LUA_TNIL;
-  lua_pop(L, 1);
-  return none;
-}
-
 void load_decl_register(lua_State *L) {
   static const luaL_Reg declare[] = {
     { "api", decl_api },           { "server", decl_server },
@@ -189,17 +179,10 @@ void load_decl_register(lua_State *L) {
     { "keys", decl_keys },         { "route", decl_route },
     { "use", decl_use },           { NULL, NULL },
   };
-  static const char *const values[] = { "every", "counter", "budget", "flag", NULL };
   wr_vm_push_weir(L);
   luaL_setfuncs(L, declare, 0);
   lua_pushliteral(L, "weir.pressure");
   lua_pushcclosure(L, later, 1);
   lua_setfield(L, -2, "pressure");
-  for (size_t i = 0; values[i]; i++) {
-    if (!absent(L, values[i])) continue;
-    lua_pushfstring(L, "weir.%s", values[i]);
-    lua_pushcclosure(L, later_value, 1);
-    lua_setfield(L, -2, values[i]);
-  }
   lua_pop(L, 1);
 }

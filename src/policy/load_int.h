@@ -27,7 +27,12 @@ enum decl_kind {
   DECL_KEYS,
   DECL_ROUTE,
   DECL_USE,
-  DECL_PLUGIN, /* not declared in order: a place for messages */
+  /* Not declared in order: a place for messages. */
+  DECL_PLUGIN,
+  DECL_COUNTER,
+  DECL_BUDGET,
+  DECL_FLAG,
+  DECL_EVERY,
   DECL_KINDS
 };
 
@@ -50,6 +55,8 @@ struct name_check {
   bool key; /* of a key, not of an upstream */
 };
 
+struct load_state;
+
 struct load {
   struct wr_vm *vm;             /* borrowed: the caller's */
   struct wr_diag *diag;         /* borrowed: the caller's */
@@ -66,6 +73,7 @@ struct load {
   size_t check_count, check_cap;
   const char *lua_path; /* borrowed: conf arena or static; what require uses */
   char *hold;           /* owned: a file's text while it becomes a Lua string; tag CONF */
+  const struct load_state *states; /* borrowed: conf arena; load_state.c */
   bool path_used;       /* require has run: the path may change no more */
 };
 
@@ -130,6 +138,9 @@ void load_secret(lua_State *L, struct load *l, const struct place *at, int idx,
 void load_decl_register(lua_State *L);
 void load_require_register(lua_State *L);
 void load_plugin_register(lua_State *L);
+void load_state_register(lua_State *L);
+/* A name as declarations have it. */
+bool load_name_is_valid(struct wr_span name);
 /* Compiles and runs a file that returns a value, which is pushed; raises. */
 void load_run_file(lua_State *L, struct load *l, const char *file);
 

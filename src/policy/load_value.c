@@ -11,8 +11,9 @@
 #include "policy/load_int.h"
 
 const char *load_decl_word(enum decl_kind kind) {
-  static const char *const words[DECL_KINDS] = { "api",   "server", "lua",   "listen", "upstream",
-                                                 "group", "keys",   "route", "use",    "plugin" };
+  static const char *const words[DECL_KINDS] = { "api",   "server",  "lua",    "listen", "upstream",
+                                                 "group", "keys",    "route",  "use",    "plugin",
+                                                 "counter", "budget", "flag",  "every" };
   return words[kind];
 }
 
