@@ -158,7 +158,7 @@ describe("a hook", function()
       assert.is_true(r.clean, name .. r.body:sub(-300))
       assert(dialects.text(name, r.body):find("t0 t1", 1, true))
     end
-    io_.eventually("the failures to be counted", function() return s:metrics().weir_hook_errors_total > 0 end)
+    io_.eventually("the failures to be counted", function() return (s:metrics().weir_hook_errors_total or 0) > 0 end)
     s:stop()
   end))
 end)

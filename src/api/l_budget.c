@@ -15,7 +15,7 @@ static int budget_reserve(lua_State *L) {
   int64_t limit = wr_ltally_count(L, t, 5, "the limit");
   struct wr_tally_grant grant = { .ok = n <= limit, .left = n <= limit ? limit - n : limit };
   if (h->s->settled)
-    return luaL_error(L, "weir.budget '%s': the stream has ended, nothing can be reserved", t->name);
+    return luaL_error(L, "weir.budget '%s': the stream has ended", t->name);
   if (t->tally) {
     enum wr_err err = wr_reserve(h->s, t->tally, tag, n, limit, wr_ltally_now_us(L), &grant);
     if (err == WR_E_ARG)

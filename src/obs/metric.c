@@ -19,6 +19,8 @@ static const struct {
   [GROUP_TOKENS] = { 2, TOKENS },
   [GROUP_OPERATION] = { 4, OPERATIONS * HIST_VALUES },
   [GROUP_MODEL] = { 3, MODELS * HIST_VALUES },
+  [GROUP_HOOK] = { 2, 1 },
+  [GROUP_HOOK_ERROR] = { 3, 1 },
 };
 
 const struct wr_metric_info *wr_metric_info(enum wr_metric metric) {
@@ -165,4 +167,23 @@ void wr_metrics_observe(struct wr_metrics *metrics, const struct wr_record *reco
   count_traffic(metrics, record);
   count_tokens(metrics, record, model);
   if (record->operation.len > 0) count_operation(metrics, record, model);
+}
+
+/* Names of plugins are those of the configuration; only reloads without end could bring many. */
+static void count_hook(struct wr_metrics *metrics, enum metric_group group,
+                       const struct wr_span *labels, uint64_t n) {
+  WR_MAGIC_CHECK(metrics, WR_METRICS_MAGIC);
+  if (n > 0) wr_counter_add(&series_of(metrics, group, labels)->values[0], n);
+}
+
+void wr_metrics_hook_calls(struct wr_metrics *metrics, struct wr_span plugin, struct wr_span hook,
+                           uint64_t n) {
+  const struct wr_span labels[] = { plugin, hook };
+  count_hook(metrics, GROUP_HOOK, labels, n);
+}
+
+void wr_metrics_hook_errors(struct wr_metrics *metrics, struct wr_span plugin, struct wr_span hook,
+                            struct wr_span kind, uint64_t n) {
+  const struct wr_span labels[] = { plugin, hook, kind };
+  count_hook(metrics, GROUP_HOOK_ERROR, labels, n);
 }

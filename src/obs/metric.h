@@ -49,6 +49,11 @@ void wr_metrics_free(struct wr_metrics *metrics);
 /* Owner's thread. Counts a finished exchange. Never fails: when memory for a new label set is
  * short, the set is counted under "other". */
 void wr_metrics_observe(struct wr_metrics *metrics, const struct wr_record *record);
+/* Owner's thread. n calls more of a policy's hook; n of them failed in that way. */
+void wr_metrics_hook_calls(struct wr_metrics *metrics, struct wr_span plugin, struct wr_span hook,
+                           uint64_t n);
+void wr_metrics_hook_errors(struct wr_metrics *metrics, struct wr_span plugin, struct wr_span hook,
+                            struct wr_span kind, uint64_t n);
 /* Owner's thread. A family without labels, of type COUNTER. */
 void wr_metrics_add(struct wr_metrics *metrics, enum wr_metric metric, uint64_t n);
 /* Any thread. */

@@ -162,13 +162,15 @@ void wr_metrics_print(struct wr_metrics *const *list, size_t n, struct wr_prom *
     { WR_METRIC_REQUEST_BYTES_OUT, GROUP_TRAFFIC, print_counter, TRAFFIC_OUT },
     { WR_METRIC_REQUEST_COPIED, GROUP_TRAFFIC, print_counter, TRAFFIC_COPIED },
     { WR_METRIC_TOKENS, GROUP_TOKENS, print_tokens, 0 },
+    { WR_METRIC_HOOK_CALLS, GROUP_HOOK, print_counter, 0 },
+    { WR_METRIC_HOOK_ERRORS, GROUP_HOOK_ERROR, print_counter, 0 },
     { WR_METRIC_OPERATION_DURATION, GROUP_OPERATION, print_duration, OPERATION_CLIENT },
     { WR_METRIC_TOKEN_USAGE, GROUP_MODEL, print_usage, 0 },
     { WR_METRIC_REQUEST_DURATION, GROUP_OPERATION, print_duration, OPERATION_SERVER },
     { WR_METRIC_FIRST_TOKEN, GROUP_MODEL, print_first_token, MODEL_FIRST_TOKEN },
   };
   static const enum wr_metric scalars[] = { WR_METRIC_CONNECTIONS_UNUSED, WR_METRIC_TLS_HANDSHAKES,
-                                            WR_METRIC_TLS_RESUMED, WR_METRIC_HOOK_ERRORS,
+                                            WR_METRIC_TLS_RESUMED,
                                             WR_METRIC_LABELS_FOLDED };
   const struct shards shards = { list, n };
   for (size_t i = 0; i < sizeof scalars / sizeof scalars[0]; i++)

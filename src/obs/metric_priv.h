@@ -15,6 +15,8 @@ enum metric_group {
   GROUP_TOKENS,    /* upstream, model */
   GROUP_OPERATION, /* operation, provider, model, error */
   GROUP_MODEL,     /* operation, provider, model */
+  GROUP_HOOK,       /* plugin, hook */
+  GROUP_HOOK_ERROR, /* plugin, hook, kind */
   GROUPS
 };
 

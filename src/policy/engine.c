@@ -11,7 +11,9 @@ _Static_assert((int)WR_HOOK_IDS == WR_HOOKS && 1u << WR_HOOK_ID_END == WR_HOOK_E
                    1u << WR_HOOK_ID_TEXT == WR_HOOK_TEXT,
                "an id is the place of its bit");
 
-const char *wr_hook_name(const struct wr_hook *hook) { return wr_hook_word(hook->id); }
+const char *wr_hook_name(const struct wr_hook *hook) {
+  return hook->id < WR_HOOK_IDS ? wr_hook_word(hook->id) : "every";
+}
 
 /* Room for one more element of `size` bytes; false when there is no memory. */
 static bool grow(void **array, size_t count, size_t *cap, size_t size) {
@@ -26,8 +28,7 @@ static bool grow(void **array, size_t count, size_t *cap, size_t size) {
 
 #define IN_PLACE "conf.lua"
 
-/* The index of the plugin of that name, added if it is new; UINT32_MAX: no memory. */
-static uint32_t plugin_of(struct wr_engine *e, const char *name, uint32_t route) {
+uint32_t wr_engine_plugin(struct wr_engine *e, const char *name, uint32_t route) {
   if (strcmp(name, IN_PLACE) != 0) route = UINT32_MAX;
   for (size_t i = 0; i < e->plugin_count; i++) {
     if (e->plugins[i].route == route && strcmp(e->plugins[i].name, name) == 0) return (uint32_t)i;
@@ -55,7 +56,7 @@ static void load_hook(lua_State *L, struct wr_engine *e, uint32_t route, uint8_t
   luaL_checktype(L, -1, LUA_TTABLE);
   entry_field(L, "plugin", 2);
   const char *name = lua_tostring(L, -1);
-  hook.plugin = plugin_of(e, name ? name : IN_PLACE, route);
+  hook.plugin = wr_engine_plugin(e, name ? name : IN_PLACE, route);
   lua_pop(L, 1);
   void *array = e->hooks;
   if (hook.plugin == UINT32_MAX || !grow(&array, e->hook_count, &e->hook_cap, sizeof *e->hooks)) {
@@ -97,6 +98,7 @@ static int load_engine(lua_State *L) {
     lua_rawseti(L, -2, i);
   }
   e->keep_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  wr_engine_load_timers(L, e);
   if (lua_getfield(L, LUA_REGISTRYINDEX, WR_LOAD_ROUTES_KEY) != LUA_TTABLE) return 0;
   for (size_t i = 0; i < e->conf->route_count; i++) {
     if (lua_rawgeti(L, -1, (lua_Integer)i + 1) == LUA_TTABLE) load_route(L, e, (uint32_t)i);
@@ -173,13 +175,13 @@ void wr_engine_free(struct wr_engine *e) {
   wr_heap_free(WR_HEAP_LUA, e->plugins);
   wr_heap_free(WR_HEAP_LUA, e->hooks);
   wr_heap_free(WR_HEAP_LUA, e->routes);
+  wr_heap_free(WR_HEAP_LUA, e->timers);
   wr_vm_free(e->vm);
   e->magic = 0;
   wr_heap_free(WR_HEAP_LUA, e);
 }
 
 const struct wr_hooks *wr_engine_hooks(const struct wr_engine *e) { return &e->table; }
-bool wr_engine_idle(struct wr_engine *e) { return wr_vm_idle(e->vm); }
 void wr_engine_watch(struct wr_engine *e, void (*fn)(void *ctx, const struct wr_hook_seen *seen),
                      void *ctx) {
   WR_MAGIC_CHECK(e, WR_ENGINE_MAGIC);
@@ -195,15 +197,4 @@ void wr_engine_set_live(struct wr_engine *e, const struct wr_live *live) {
 
 struct wr_view_counts wr_engine_views(const struct wr_engine *e) {
   return (struct wr_view_counts){ e->script->views_retained, e->script->views_leaked };
-}
-
-bool wr_engine_stats(const struct wr_engine *e, size_t i, struct wr_hook_stats *out) {
-  if (i >= e->hook_count) return false;
-  const struct wr_hook *h = &e->hooks[i];
-  out->plugin = e->plugins[h->plugin].name;
-  out->hook = wr_hook_name(h);
-  out->route = h->route < e->conf->route_count ? e->conf->routes[h->route].name : "";
-  out->calls = h->calls;
-  memcpy(out->fails, h->fails, sizeof out->fails);
-  return true;
 }

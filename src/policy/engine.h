@@ -44,9 +44,23 @@ struct wr_view_counts {
 struct wr_view_counts wr_engine_views(const struct wr_engine *e);
 /* For the loop's idle time: collects a little garbage; true while there is more to do. */
 bool wr_engine_idle(struct wr_engine *e);
+/* Runs the functions of weir.every that are due. Milliseconds until the next is; 0: there is none.
+ */
+uint64_t wr_engine_timers(struct wr_engine *e, uint64_t now_us);
+/* A call met the memory limit, and a full collection left the VM fuller than three quarters: it
+ * needs a successor. */
+bool wr_engine_worn(const struct wr_engine *e);
+/* No hook is called any more: guards refuse or stop, for all others C decides. Streams still end as
+ * they must. */
+void wr_engine_retire(struct wr_engine *e);
+bool wr_engine_retired(const struct wr_engine *e);
+/* Bytes of the Lua heap, and how many it may have. */
+size_t wr_engine_bytes(const struct wr_engine *e, size_t *cap);
+/* The i-th plugin that is put aside now; NULL behind the last. Borrowed: the engine. */
+const char *wr_engine_aside(const struct wr_engine *e, size_t i);
 
-/* How a call failed, for metrics; "verdict": what it returned is no verdict; "quarantine": it was
- * not called. */
+/* How a call failed, for metrics; "verdict": what it returned is no verdict; "quarantine" and
+ * "retired": it was not called. */
 enum wr_fail {
   WR_FAIL_ERROR,
   WR_FAIL_INSTRUCTIONS,
@@ -54,6 +68,7 @@ enum wr_fail {
   WR_FAIL_MEMORY,
   WR_FAIL_VERDICT,
   WR_FAIL_QUARANTINE,
+  WR_FAIL_RETIRED,
   WR_FAILS
 };
 
@@ -64,8 +79,11 @@ struct wr_hook_stats {
   uint64_t calls;
   uint64_t fails[WR_FAILS];
 };
-/* One entry a hook of each route; false behind the last. */
+/* One entry a hook of each route and a timer; false behind the last. */
 bool wr_engine_stats(const struct wr_engine *e, size_t i, struct wr_hook_stats *out);
+/* The same, counted since the last call of this. */
+bool wr_engine_stats_take(struct wr_engine *e, size_t i, struct wr_hook_stats *out);
+const char *wr_fail_name(enum wr_fail fail);
 /* One call of one hook, for who explains or tests a policy. All is borrowed for the call. */
 struct wr_hook_seen {
   const char *plugin, *hook; /* borrowed: as in wr_hook_stats */

@@ -41,6 +41,14 @@ struct wr_hook {
   bool guard;
   uint64_t calls;
   uint64_t fails[WR_FAILS];
+  uint64_t told_calls, told_fails[WR_FAILS]; /* by wr_engine_stats_take */
+};
+
+/* Of weir.every: behind the hooks of the table, and without a list. */
+#define WR_HOOK_ID_EVERY WR_HOOK_IDS
+struct wr_engine_timer {
+  struct wr_hook hook; /* of no route, without options, never a guard */
+  uint64_t every_us, due_us;
 };
 
 struct wr_hook_list {
@@ -64,6 +72,12 @@ struct wr_engine {
   void (*watch)(void *ctx, const struct wr_hook_seen *seen);
   void *watch_ctx;             /* borrowed: who watches */
   int keep_ref;                /* a table of the strings that the last verdict points to */
+  struct wr_engine_timer *timers; /* owned */
+  size_t timer_count;
+  bool retired; /* no hook is called any more */
+  bool starved; /* a call met the memory limit: collect when there is time */
+  bool worn;    /* and that didn't help */
+  uint64_t tight_us; /* when it was last said that memory is nearly used up; 0: never */
   size_t streams;
   uint64_t log_since_us;
   unsigned log_lines;
@@ -130,6 +144,13 @@ bool wr_hook_aside(struct wr_engine *e, struct wr_hook *hook, const struct wr_ho
 void wr_hook_near_limit(struct wr_engine *e, const struct wr_hook *hook,
                         const struct wr_hook_stream *s);
 const char *wr_hook_name(const struct wr_hook *hook);
+enum wr_fail wr_fail_of(enum wr_vm_end end);
+
+/* engine.c: the index of the plugin of that name, added if it is new; UINT32_MAX: no memory. route:
+ * of a function in place. */
+uint32_t wr_engine_plugin(struct wr_engine *e, const char *name, uint32_t route);
+/* timers.c: inside a protected call. */
+void wr_engine_load_timers(lua_State *L, struct wr_engine *e);
 
 static inline struct wr_verdict wr_verdict_none(void) {
   struct wr_verdict v;

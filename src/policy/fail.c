@@ -68,6 +68,7 @@ void wr_hook_failed(struct wr_engine *e, struct wr_hook *hook, const struct wr_h
                     enum wr_fail fail, struct wr_span text, struct wr_verdict *out) {
   WR_CHECK((unsigned)fail < WR_FAILS);
   hook->fails[fail]++;
+  if (fail == WR_FAIL_MEMORY) e->starved = true;
   say(e, s, WR_SCRIPT_ERROR, text);
   count(e, hook, s, fail);
   set_verdict(hook, WR_E_POLICY_ERROR, (uint16_t)wr_err_status(WR_E_POLICY_ERROR), out);
@@ -81,7 +82,7 @@ bool wr_hook_aside(struct wr_engine *e, struct wr_hook *hook, const struct wr_ho
     memset(p->error_us, 0, sizeof p->error_us);
     return false;
   }
-  hook->fails[WR_FAIL_QUARANTINE]++;
+  hook->fails[e->retired ? WR_FAIL_RETIRED : WR_FAIL_QUARANTINE]++;
   set_verdict(hook, WR_E_POLICY_ERROR, 503, out);
   return true;
 }

@@ -95,7 +95,7 @@ static enum wr_vm_end enter_text(struct wr_hook_call *c, const struct wr_vm_call
   return wr_vm_pcall(c->e->vm, call, 5, 0);
 }
 
-static enum wr_fail fail_of(enum wr_vm_end end) {
+enum wr_fail wr_fail_of(enum wr_vm_end end) {
   switch (end) {
     case WR_VM_INSTRUCTIONS: return WR_FAIL_INSTRUCTIONS;
     case WR_VM_TIME: return WR_FAIL_TIME;
@@ -127,7 +127,7 @@ static void tell_watcher(const struct wr_hook_call *c, enum wr_vm_end end) {
                                .verdict = c->out };
   if (end != WR_VM_OK) {
     seen.error = wr_vm_error(e->vm);
-    seen.fail = (uint8_t)fail_of(end);
+    seen.fail = (uint8_t)wr_fail_of(end);
   } else if (c->bad) {
     seen.error = wr_span_str(c->why);
     seen.fail = WR_FAIL_VERDICT;
@@ -157,7 +157,7 @@ void wr_hook_run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn)
   e->script->stream = NULL;
   if (e->script->pins_dying) wr_pins_settle(e->script, c->s->policy);
   if (!known && c->s->policy) e->streams++;
-  if (end != WR_VM_OK) wr_hook_failed(e, hook, c->s, fail_of(end), wr_vm_error(e->vm), c->out);
+  if (end != WR_VM_OK) wr_hook_failed(e, hook, c->s, wr_fail_of(end), wr_vm_error(e->vm), c->out);
   else if (c->bad) wr_hook_failed(e, hook, c->s, WR_FAIL_VERDICT, wr_span_str(c->why), c->out);
   else if (e->script->left < e->script->instructions / 2) wr_hook_near_limit(e, hook, c->s);
   if (e->watch) tell_watcher(c, end);

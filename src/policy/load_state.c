@@ -97,7 +97,8 @@ static int declare(lua_State *L, const char *function, enum wr_tally_kind kind,
   const struct place at = { d, NULL, NULL };
   size_t errors = l->diag->errors;
   if (!named)
-    load_error_text(l, &at, "expected a name of letters, digits, '-', '_' and '.': %s(\"…\"), got %s",
+    load_error_text(l, &at,
+                    "expected a name of letters, digits, '-', '_' and '.': %s(\"…\"), got %s",
                     function,
                     lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : load_type_name(L, 1));
   read_options(L, l, &at, &o);
@@ -112,7 +113,7 @@ static int declare(lua_State *L, const char *function, enum wr_tally_kind kind,
   }
   enum wr_err err = wr_ltally_push(L, &o);
   if (err == WR_E_ARG) {
-    load_error_text(l, &at, "no room: %u of them and %u keys are the most, over all that are declared",
+    load_error_text(l, &at, "no room: %u of them and %u keys are the most, over all together",
                     WR_TALLIES_MAX, WR_TALLY_ENTRIES_MAX);
   } else if (err != WR_OK) {
     l->diag->nomem = true;

@@ -173,6 +173,8 @@ void wr_vm_set_core(struct wr_vm *vm, const struct wr_script_core *core) {
 }
 
 size_t wr_vm_bytes(const struct wr_vm *vm) { return vm->bytes; }
+size_t wr_vm_floor_bytes(const struct wr_vm *vm) { return vm->floor_bytes; }
+size_t wr_vm_cap_bytes(const struct wr_vm *vm) { return vm->cap_bytes; }
 
 /* Garbage that may lie before a cycle begins: half of what lives. */
 static size_t debt_bytes(const struct wr_vm *vm) {

@@ -82,8 +82,10 @@ void wr_vm_push_weir(struct lua_State *L);
  * rawset and setmetatable raise "<what> is read-only"; pairs, ipairs, #, next work. Not deep. */
 void wr_vm_freeze(struct lua_State *L, const char *what);
 
-/* Bytes that the VM holds now. */
+/* Bytes that the VM holds now; that it held after the last whole collection; that it may hold. */
 size_t wr_vm_bytes(const struct wr_vm *vm);
+size_t wr_vm_floor_bytes(const struct wr_vm *vm);
+size_t wr_vm_cap_bytes(const struct wr_vm *vm);
 /* Collects a little; true while there is more to do. For the loop's idle time. */
 bool wr_vm_idle(struct wr_vm *vm);
 /* Collects a step if garbage has passed the debt limit; cheap when it hasn't. After each hook. */

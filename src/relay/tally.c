@@ -342,6 +342,18 @@ bool wr_tallies_switch(struct wr_tallies *all, struct wr_span name, bool on) {
   return found;
 }
 
+/* Of the same name with other options there may be two while an old configuration still runs. */
+static bool is_declared(const struct wr_tallies *all, uint32_t i) {
+  const struct wr_tally *t = all->list[i];
+  if (atomic_load(&t->refs) == 0) return false;
+  for (uint32_t k = i + 1; k < all->count; k++) {
+    const struct wr_tally *o = all->list[k];
+    if (o->kind == t->kind && strcmp(o->name, t->name) == 0 && atomic_load(&o->refs) > 0)
+      return false;
+  }
+  return true;
+}
+
 void wr_tallies_each(struct wr_tallies *all,
                      void (*fn)(void *ctx, const struct wr_tally_info *info), void *ctx) {
   WR_MAGIC_CHECK(all, TALLIES_MAGIC);
@@ -350,7 +362,7 @@ void wr_tallies_each(struct wr_tallies *all,
     struct wr_tally *t = all->list[i];
     struct wr_tally_info info = { .kind = t->kind, .name = t->name, .window_ms = t->window_ms,
                                   .keys = t->keys, .on = wr_tally_is_on(t),
-                                  .declared = atomic_load(&t->refs) > 0 };
+                                  .declared = is_declared(all, i) };
     lock(t);
     info.used = t->used;
     info.evictions = t->evictions;

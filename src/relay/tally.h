@@ -93,7 +93,7 @@ struct wr_tally_info {
   uint32_t window_ms, keys, used;
   uint64_t evictions; /* entries given away while their window was not over */
   bool on;
-  bool declared;      /* somebody holds it */
+  bool declared; /* somebody holds it, and no newer one of that kind and name */
 };
 void wr_tallies_each(struct wr_tallies *tallies,
                      void (*fn)(void *ctx, const struct wr_tally_info *info), void *ctx);

@@ -14,7 +14,7 @@
 static enum wr_err engine_make(struct wr_gen *g, const struct wr_gen_options *o, char *why,
                                size_t why_bytes) {
   const struct wr_conf *checked = o->plan->conf;
-  bool hooks = checked->hooks != 0;
+  bool hooks = checked->hooks != 0 || checked->timer_count > 0;
   for (size_t i = 0; i < checked->route_count; i++) hooks |= checked->routes[i].hooks != 0;
   if (!hooks) return WR_OK;
   struct wr_vm_limits limits = { .memory_bytes = checked->lua.memory_bytes,
@@ -23,6 +23,7 @@ static enum wr_err engine_make(struct wr_gen *g, const struct wr_gen_options *o,
   struct wr_vm *vm = NULL;
   enum wr_err err = wr_vm_new(&limits, &vm);
   if (err != WR_OK) return err;
+  wr_vm_script(vm)->tallies = o->tallies;
   struct wr_diag diag;
   wr_diag_init(&diag);
   struct wr_span text = wr_span_make(o->plan->source, o->plan->source_len);

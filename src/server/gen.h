@@ -15,6 +15,7 @@
 #include "policy/engine.h"
 #include "relay/relay.h"
 #include "server/mailbox.h"
+#include "net/timer.h"
 #include "server/plan.h"
 
 struct wr_worker;
@@ -50,8 +51,10 @@ struct wr_gen {
   struct wr_live live;              /* what its hooks are told */
   struct wr_relay_shared *shared;   /* borrowed: the process's */
   struct wr_ledger *ledger;         /* borrowed: the process's */
-  uint64_t seen_handshakes, seen_resumed, seen_failures; /* counted already */
+  uint64_t seen_handshakes, seen_resumed; /* counted already */
   struct wr_view_counts seen_views;
+  struct wr_timer every;  /* weir.every */
+  struct wr_timer retire; /* since it isn't the newest: then its streams lose their hooks */
 };
 
 struct wr_gen_options {
@@ -61,6 +64,7 @@ struct wr_gen_options {
   struct wr_slabs *slabs;              /* borrowed: the worker's */
   struct wr_ledger *ledger;            /* borrowed: the process's */
   struct wr_relay_shared *shared;      /* borrowed: the process's */
+  struct wr_tallies *tallies;          /* borrowed: the process's */
   const struct wr_script_core *core;   /* borrowed: for the call; for hooks, not while it loads */
   const char *file;                    /* borrowed: name of the configuration */
   struct wr_peer_book *book;           /* borrowed: the process's */

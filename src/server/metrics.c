@@ -136,6 +136,34 @@ static void print_heap(struct wr_prom *out) {
                 wr_heap_live_count((enum wr_heap_tag)t));
 }
 
+struct states {
+  struct wr_prom *out; /* borrowed: the caller's */
+  enum wr_metric metric;
+};
+
+static void print_state(void *ctx, const struct wr_tally_info *info) {
+  const struct states *s = ctx;
+  if (!info->declared || (info->kind == WR_TALLY_FLAG) != (s->metric == WR_METRIC_FLAG)) return;
+  const struct wr_prom_label labels[] = {
+    { "type", wr_span_str(wr_tally_kind_name(info->kind)) }, { "name", wr_span_str(info->name) } };
+  if (s->metric == WR_METRIC_FLAG) {
+    wr_prom_u64(s->out, labels + 1, 1, info->on);
+  } else {
+    wr_prom_u64(s->out, labels, 2,
+                s->metric == WR_METRIC_STATE_KEYS ? info->used : info->evictions);
+  }
+}
+
+static void print_states(struct wr_tallies *tallies, struct wr_prom *out) {
+  static const enum wr_metric metrics[] = { WR_METRIC_STATE_KEYS, WR_METRIC_STATE_EVICTIONS,
+                                            WR_METRIC_FLAG };
+  for (size_t i = 0; i < 3; i++) {
+    struct states s = { out, metrics[i] };
+    wr_prom_family(out, metrics[i]);
+    if (tallies) wr_tallies_each(tallies, print_state, &s);
+  }
+}
+
 static void print_generations(const struct wr_server_gauges *gauges, struct wr_prom *out) {
   wr_prom_scalar(out, WR_METRIC_CONFIG_GENERATION, gauges->generation);
   wr_prom_scalar(out, WR_METRIC_GENERATIONS_LIVE, gauges->generations_live);
@@ -168,6 +196,7 @@ void wr_server_metrics_print(const struct wr_server_shard *list, size_t n,
   print_copies(&shards, out);
   if (gauges->ledger) print_pool(gauges->ledger, out);
   print_heap(out);
+  print_states(gauges->tallies, out);
   wr_prom_scalar(out, WR_METRIC_EXPECT_FAILURES, wr_expect_failures());
   wr_prom_scalar(out, WR_METRIC_LOG_DROPPED, dropped);
 }

@@ -11,6 +11,7 @@
 #include "obs/log.h"
 #include "obs/prom.h"
 #include "relay/relay.h"
+#include "relay/tally.h"
 #include "server/reload.h"
 
 /* One worker's counters; any may be NULL. All are read while their owners write. */
@@ -26,6 +27,7 @@ struct wr_server_shard {
 struct wr_server_gauges {
   const struct wr_ledger *ledger; /* borrowed: the process's; may be NULL */
   const struct wr_relay_shared *shared; /* borrowed: the process's; may be NULL */
+  struct wr_tallies *tallies;     /* borrowed: the process's; may be NULL */
   uint64_t started_unix_s;
   uint64_t generation; /* number of the newest */
   uint32_t generations_live;

@@ -147,6 +147,7 @@ static void op_metrics(void *ctx, struct wr_prom *out) {
   }
   struct wr_server_gauges gauges = { .ledger = panel->o.ledger,
                                      .shared = panel->o.shared,
+                                     .tallies = panel->o.tallies,
                                      .started_unix_s = panel->started_unix_s,
                                      .draining = atomic_load(&panel->o.shared->draining) };
   if (panel->o.rollout && panel->o.rollout->current) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -12,6 +13,7 @@
 #include "conf/conf.h"
 #include "net/timer.h"
 #include "obs/log.h"
+#include "relay/tally.h"
 #include "server/inherit.h"
 #include "server/panel.h"
 #include "server/reload.h"
@@ -39,6 +41,7 @@ struct wr_process {
   struct wr_ledger *ledger;    /* owned */
   struct wr_peer_book *book;   /* owned */
   struct wr_log *log;          /* owned */
+  struct wr_tallies *tallies;  /* owned */
   struct wr_slabs *slabs;      /* owned: of the main loop */
   struct wr_loop *loop;        /* owned */
   struct wr_mailbox mailbox;
@@ -178,6 +181,7 @@ static enum wr_err workers_make(struct wr_process *p, const struct wr_conf *conf
     .ledger = p->ledger,
     .shared = &p->shared,
     .book = p->book,
+    .tallies = p->tallies,
     .log = p->log,
     .file = p->o.file,
     .rollout = &p->rollout,
@@ -216,6 +220,12 @@ static void reload_answered(void *ctx, uint64_t token, unsigned status, struct w
   if (p->panel) wr_panel_reloaded(p->panel, token, status, json);
 }
 
+static uint64_t unix_us(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
 static enum wr_err loop_make(struct wr_process *p, const struct wr_conf_server *sv, char *why,
                              size_t why_bytes) {
   enum wr_err err =
@@ -226,6 +236,7 @@ static enum wr_err loop_make(struct wr_process *p, const struct wr_conf_server *
   if (err == WR_OK) err = wr_ledger_new(wr_depot_memory_bytes(p->depot), NULL, &p->ledger);
   if (err == WR_OK) err = wr_slabs_new(p->depot, p->ledger, &p->slabs);
   if (err == WR_OK) err = wr_loop_new(p->slabs, &p->loop);
+  if (err == WR_OK) err = wr_tallies_new(unix_us(), wr_loop_now_us(p->loop), &p->tallies);
   if (err != WR_OK) return err;
   wr_mailbox_init(&p->mailbox, p->loop);
   wr_mailbox_on_wake(&p->mailbox, woken, p);
@@ -255,6 +266,7 @@ static enum wr_err panel_make(struct wr_process *p, const struct wr_conf_server 
                                  .worker_count = p->worker_count,
                                  .ledger = p->ledger,
                                  .shared = &p->shared,
+                                 .tallies = p->tallies,
                                  .rollout = &p->rollout,
                                  .reloads = p->reload,
                                  .drain = drain_asked,
@@ -353,6 +365,7 @@ void wr_process_stop(struct wr_process *p) {
   wr_timer_clear(&p->drain_timer);
   for (uint32_t i = 0; i < p->worker_count; i++) wr_worker_stop(p->workers[i]);
   for (uint32_t i = 0; i < p->worker_count; i++) wr_worker_join(p->workers[i]);
+  p->rollout.stopped = true;
   all_ended(p);
 }
 
@@ -376,6 +389,7 @@ void wr_process_free(struct wr_process *p) {
     left += wr_loop_free(p->loop);
     wr_rollout_fini(&p->rollout);
   }
+  wr_tallies_free(p->tallies);
   if (p->slabs) left += wr_slabs_free(p->slabs);
   if (left) fprintf(stderr, "weir: %zu blocks or handles were left behind\n", left);
   wr_heap_free(WR_HEAP_SERVER, p->workers);

@@ -21,6 +21,8 @@ void wr_rollout_close(struct wr_rollout *r) {
 void wr_rollout_fini(struct wr_rollout *r) {
   WR_CHECK(!r->current && !r->next);
   wr_heap_free(WR_HEAP_SERVER, r->gens);
+  wr_heap_free(WR_HEAP_SERVER, r->renewals);
+  r->renewals = NULL;
   r->gens = NULL;
   wr_plans_fini(&r->plans);
 }
@@ -93,7 +95,12 @@ static void commit_run(struct wr_letter *letter) {
 
 enum wr_err wr_rollout_begin(struct wr_rollout *r, char *why, size_t why_bytes) {
   WR_CHECK(r->next != NULL && r->current == NULL);
-  enum wr_err err = WR_OK;
+  r->renewals = wr_heap_zalloc(WR_HEAP_SERVER, r->worker_count * sizeof *r->renewals);
+  enum wr_err err = r->renewals ? WR_OK : WR_E_NOMEM;
+  for (uint32_t i = 0; err == WR_OK && i < r->worker_count; i++) {
+    r->renewals[i].rollout = r;
+    r->renewals[i].worker = i;
+  }
   for (uint32_t i = 0; err == WR_OK && i < r->worker_count; i++) {
     struct wr_gen *gen = r->gens[i];
     r->gens[i] = NULL;
@@ -115,6 +122,38 @@ void wr_rollout_commit(struct wr_rollout *r) {
     gen->commit.run = commit_run;
     wr_mailbox_post(wr_worker_mailbox(r->workers[i]), &gen->commit);
   }
+}
+
+/* On the worker's thread. */
+static void renew_run(struct wr_letter *letter) {
+  struct wr_gen *gen = WR_CONTAINER(letter, struct wr_gen, commit);
+  struct wr_rollout *r = wr_worker_rollout(gen->worker);
+  wr_worker_renew(gen->worker, gen);
+  atomic_store(&r->renewals[wr_worker_index(gen->worker)].asked, false);
+}
+
+/* On the main thread. While a reload is under way there is a new VM soon anyway. */
+static void renewal_run(struct wr_letter *letter) {
+  struct wr_renewal *ask = WR_CONTAINER(letter, struct wr_renewal, letter);
+  struct wr_rollout *r = ask->rollout;
+  char why[256] = "";
+  struct wr_gen *gen = NULL;
+  if (r->stopped) return;
+  bool busy = r->next != NULL || r->waiting > 0 || !r->current;
+  if (busy || wr_worker_prepare(r->workers[ask->worker], r->current, r->current, &gen, why,
+                                sizeof why) != WR_OK) {
+    atomic_store(&ask->asked, false);
+    return;
+  }
+  gen->commit.run = renew_run;
+  wr_mailbox_post(wr_worker_mailbox(r->workers[ask->worker]), &gen->commit);
+}
+
+void wr_rollout_ask_renewal(struct wr_rollout *r, uint32_t worker) {
+  struct wr_renewal *ask = &r->renewals[worker];
+  if (atomic_exchange(&ask->asked, true)) return;
+  ask->letter.run = renewal_run;
+  wr_mailbox_post(r->mailbox, &ask->letter);
 }
 
 static void retired_run(struct wr_letter *letter) {

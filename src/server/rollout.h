@@ -12,6 +12,14 @@
 
 struct wr_gen;
 
+/* A worker asks for a fresh VM; the process's own, since the worker may end first. */
+struct wr_renewal {
+  struct wr_letter letter;
+  struct wr_rollout *rollout; /* borrowed: holds this */
+  uint32_t worker;
+  _Atomic bool asked;         /* until the worker has it, or can't get it now */
+};
+
 struct wr_rollout {
   struct wr_plans plans;
   struct wr_plan *current;    /* ref: the newest that the workers have */
@@ -21,6 +29,8 @@ struct wr_rollout {
   struct wr_gen **gens;       /* owned: prepared, one a worker */
   uint32_t waiting;           /* workers that haven't taken theirs yet */
   struct wr_mailbox *mailbox; /* borrowed: the main loop's */
+  struct wr_renewal *renewals; /* owned: one a worker */
+  bool stopped;               /* the workers have ended */
   void (*done)(void *ctx);    /* every worker has it */
   void *ctx;                  /* borrowed: the caller */
 };
@@ -41,6 +51,8 @@ WR_MUST_USE enum wr_err wr_rollout_prepare(struct wr_rollout *r, struct wr_plan 
 WR_MUST_USE enum wr_err wr_rollout_begin(struct wr_rollout *r, char *why, size_t why_bytes);
 /* Hands the parts out to workers that run; `done` follows. */
 void wr_rollout_commit(struct wr_rollout *r);
+/* Any worker's thread: the newest configuration again in a fresh VM, for that worker. */
+void wr_rollout_ask_renewal(struct wr_rollout *r, uint32_t worker);
 /* A worker gives back what it has closed. Its thread, or the main thread. */
 void wr_rollout_retire(struct wr_rollout *r, struct wr_gen *gen);
 

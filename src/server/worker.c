@@ -90,12 +90,14 @@ static void gen_count(struct wr_worker *w, struct wr_gen *g) {
   unsigned long handshakes = 0, resumed = 0;
   wr_upstreams_tls_counts(g->upstreams, &handshakes, &resumed);
   tls_count(w, handshakes, resumed, &g->seen_handshakes, &g->seen_resumed);
-  uint64_t failures = 0;
   struct wr_hook_stats st;
-  for (size_t i = 0; g->engine && wr_engine_stats(g->engine, i, &st); i++)
-    for (unsigned k = 0; k < WR_FAILS; k++) failures += st.fails[k];
-  wr_metrics_add(w->metrics, WR_METRIC_HOOK_ERRORS, failures - g->seen_failures);
-  g->seen_failures = failures;
+  for (size_t i = 0; g->engine && wr_engine_stats_take(g->engine, i, &st); i++) {
+    struct wr_span plugin = wr_span_str(st.plugin), hook = wr_span_str(st.hook);
+    wr_metrics_hook_calls(w->metrics, plugin, hook, st.calls);
+    for (unsigned k = 0; k < WR_FAILS; k++)
+      wr_metrics_hook_errors(w->metrics, plugin, hook, wr_span_str(wr_fail_name((enum wr_fail)k)),
+                             st.fails[k]);
+  }
   if (!g->engine) return;
   struct wr_view_counts views = wr_engine_views(g->engine);
   wr_metrics_add(w->metrics, WR_METRIC_VIEWS_RETAINED, views.retained - g->seen_views.retained);
@@ -125,9 +127,43 @@ static void gone_run(struct wr_task *task) {
 static void gen_gone(void *ctx, struct wr_relay_gen *relay_gen) {
   struct wr_worker *w = ctx;
   struct wr_gen *g = WR_CONTAINER(relay_gen, struct wr_gen, relay);
+  wr_timer_clear(&g->every);
+  wr_timer_clear(&g->retire);
   wr_list_remove(&g->link);
   wr_list_push_back(&w->gone, &g->link);
   wr_loop_mark(w->loop, &w->gone_task);
+}
+
+static void every_arm(struct wr_worker *w, struct wr_gen *g) {
+  uint64_t ms = g->engine ? wr_engine_timers(g->engine, wr_loop_now_us(w->loop)) : 0;
+  if (ms) wr_timer_set(w->loop, &g->every, ms);
+}
+
+static void every_fire(struct wr_timer *timer) {
+  struct wr_gen *g = WR_CONTAINER(timer, struct wr_gen, every);
+  every_arm(g->worker, g);
+}
+
+static void retire_fire(struct wr_timer *timer) {
+  struct wr_gen *g = WR_CONTAINER(timer, struct wr_gen, retire);
+  struct wr_worker *w = g->worker;
+  if (!g->engine || wr_engine_retired(g->engine)) return;
+  wr_engine_retire(g->engine);
+  WR_LOG(w->logger, WARN, "policy_retired", WR_LOG_U64("streams", wr_engine_streams(g->engine)),
+         WR_LOG_STR("why", "a newer configuration has run for as long as 'drain' says"));
+  wr_loop_mark(w->loop, &w->log_task);
+}
+
+/* A VM that stays full makes place for a fresh one; one at a time, since the old one stays until
+ * its streams have ended. */
+static void look_for_wear(struct wr_worker *w) {
+  struct wr_gen *newest = WR_CONTAINER(w->gens.prev, struct wr_gen, link);
+  if (wr_list_empty(&w->gens) || !newest->engine || !wr_engine_worn(newest->engine)) return;
+  for (struct wr_list *l = w->gens.next; l != &w->gens; l = l->next) {
+    struct wr_gen *g = WR_CONTAINER(l, struct wr_gen, link);
+    if (g->engine && wr_engine_retired(g->engine)) return;
+  }
+  wr_rollout_ask_renewal(w->o.rollout, w->o.index);
 }
 
 static void tick_fire(struct wr_timer *timer) {
@@ -140,6 +176,7 @@ static void tick_fire(struct wr_timer *timer) {
     if (g->engine) (void)wr_engine_idle(g->engine);
     if (l->next == &w->gens) wr_upstreams_tick(g->upstreams);
   }
+  look_for_wear(w);
   wr_logger_flush(w->logger);
   wr_timer_set(w->loop, &w->tick, TICK_MS);
 }
@@ -260,6 +297,7 @@ enum wr_err wr_worker_prepare(struct wr_worker *w, struct wr_plan *plan,
                               .book = w->o.book,
                               .logger = w->logger,
                               .shared = w->o.shared,
+                              .tallies = w->o.tallies,
                               .core = &core,
                               .file = w->o.file,
                               .plan = plan,
@@ -271,6 +309,9 @@ static void gen_adopt(struct wr_worker *w, struct wr_gen *g) {
   g->relay.gone = gen_gone;
   g->relay.gone_ctx = w;
   wr_list_push_back(&w->gens, &g->link);
+  wr_timer_init(&g->every, every_fire);
+  wr_timer_init(&g->retire, retire_fire);
+  every_arm(w, g);
 }
 
 enum wr_err wr_worker_begin(struct wr_worker *w, struct wr_gen *g, char *why, size_t why_bytes) {
@@ -300,8 +341,18 @@ void wr_worker_take(struct wr_worker *w, struct wr_gen *g) {
   if (ports_apply(w, g, why, sizeof why) != WR_OK) /* rare: all that can be tried before was */
     WR_LOG(w->logger, ERROR, "listen_failed", WR_LOG_STR("why", why));
   wr_upstreams_retire(old->upstreams);
+  uint32_t drain_ms = old->relay.conf->server.drain_ms;
+  if (old->engine) wr_timer_set(w->loop, &old->retire, drain_ms ? drain_ms : 1);
   wr_relay_set_gen(w->relay, &g->relay);
   wr_loop_mark(w->loop, &w->log_task);
+}
+
+void wr_worker_renew(struct wr_worker *w, struct wr_gen *g) {
+  struct wr_gen *old = WR_CONTAINER(w->gens.prev, struct wr_gen, link);
+  WR_LOG(w->logger, WARN, "policy_renewed",
+         WR_LOG_STR("why", "policies met the limit of their memory, and it stayed nearly full"));
+  if (old->engine) wr_engine_retire(old->engine);
+  wr_worker_take(w, g);
 }
 
 enum wr_err wr_worker_new(const struct wr_worker_options *options, struct wr_worker **out,

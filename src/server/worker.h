@@ -23,6 +23,7 @@ struct wr_metrics;
 struct wr_gen;
 struct wr_plan;
 struct wr_rollout;
+struct wr_tallies;
 
 struct wr_worker_options {
   uint32_t index;
@@ -31,6 +32,7 @@ struct wr_worker_options {
   struct wr_ledger *ledger;       /* borrowed: the process's */
   struct wr_relay_shared *shared; /* borrowed: the process's */
   struct wr_peer_book *book;      /* borrowed: the process's */
+  struct wr_tallies *tallies;     /* borrowed: the process's */
   struct wr_log *log;             /* borrowed: the process's */
   const char *file;               /* borrowed: the process's; name of the configuration */
   struct wr_rollout *rollout;     /* borrowed: the process's; takes back what is no more used */
@@ -53,6 +55,9 @@ WR_MUST_USE enum wr_err wr_worker_begin(struct wr_worker *worker, struct wr_gen 
                                         char *why, size_t why_bytes);
 /* On the worker's thread: new requests get this generation from now on. */
 void wr_worker_take(struct wr_worker *worker, struct wr_gen *take_gen);
+/* The same for the successor of a VM that is worn out: streams of the old one lose their hooks now.
+ */
+void wr_worker_renew(struct wr_worker *worker, struct wr_gen *take_gen);
 /* The thread must have ended, or never begun. Returns what was left behind: blocks and handles, 0
  * in a clean end. */
 size_t wr_worker_free(struct wr_worker *worker);

@@ -70,7 +70,9 @@ static void counts_a_request(void **state) {
   assert_int_equal(wr_metrics_new(&m), WR_OK);
   wr_metrics_observe(m, &r);
   wr_metrics_observe(m, &r);
-  wr_metrics_add(m, WR_METRIC_HOOK_ERRORS, 3);
+  wr_metrics_hook_calls(m, WR_SPAN("pii"), WR_SPAN("on_text"), 5);
+  wr_metrics_hook_errors(m, WR_SPAN("pii"), WR_SPAN("on_text"), WR_SPAN("time"), 3);
+  wr_metrics_hook_errors(m, WR_SPAN("pii"), WR_SPAN("on_text"), WR_SPAN("memory"), 0);
   print(&m, 1);
   ASSERT_LINE("weir_requests_total{route=\"chat\",upstream=\"up\",status=\"2xx\","
               "outcome=\"complete\"} 2");
@@ -78,7 +80,9 @@ static void counts_a_request(void **state) {
   ASSERT_LINE("weir_response_body_bytes_total{route=\"chat\",upstream=\"up\"} 1800");
   ASSERT_LINE("weir_tokens_total{upstream=\"up\",model=\"m1\",type=\"cached\"} 8");
   ASSERT_LINE("weir_tokens_total{upstream=\"up\",model=\"m1\",type=\"reasoning\"} 0");
-  ASSERT_LINE("weir_hook_errors_total 3");
+  ASSERT_LINE("weir_hook_calls_total{plugin=\"pii\",hook=\"on_text\"} 5");
+  ASSERT_LINE("weir_hook_errors_total{plugin=\"pii\",hook=\"on_text\",kind=\"time\"} 3");
+  assert_null(strstr(page, "kind=\"memory\""));
 #define WHO                                                              \
   "gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"openai\","         \
   "gen_ai_request_model=\"m1\""

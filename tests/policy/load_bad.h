@@ -37,7 +37,7 @@ static const struct bad {
     "weir.counter(\"x\", { windw = \"1h\" })\n" BASE_L BASE_U BASE_R },
   { 1, "counter 'x': expected a table of options, got a string",
     "weir.counter(\"x\", \"1h\")\n" BASE_L BASE_U BASE_R },
-  { 1, "counter: expected a name of letters, digits, '-', '_' and '.': weir.counter(\"…\"), got nil",
+  { 1, "counter: expected a name of letters, digits, '-', '_' and '.': weir.counter(\"…\"), got",
     "weir.counter()\n" BASE_L BASE_U BASE_R },
   { 1, "flag: expected a name", "weir.flag(\"a b\")\n" BASE_L BASE_U BASE_R },
   { 2, "weir.counter 'x': add works in hooks only, not while conf.lua is loading",
