@@ -171,7 +171,8 @@ void wr_metrics_print(struct wr_metrics *const *list, size_t n, struct wr_prom *
   };
   static const enum wr_metric scalars[] = { WR_METRIC_CONNECTIONS_UNUSED, WR_METRIC_TLS_HANDSHAKES,
                                             WR_METRIC_TLS_RESUMED,
-                                            WR_METRIC_LABELS_FOLDED };
+                                            WR_METRIC_VIEWS_RETAINED,
+                                            WR_METRIC_VIEWS_LEAKED, WR_METRIC_LABELS_FOLDED };
   const struct shards shards = { list, n };
   for (size_t i = 0; i < sizeof scalars / sizeof scalars[0]; i++)
     wr_prom_scalar(out, scalars[i], sum_scalar(&shards, scalars[i]));
