@@ -12,7 +12,7 @@ endif
 PKG   ?= pkg-config
 
 # The house, right to left: a folder may use itself and what stands before it in its line.
-FOLDERS := base mem conf obs wire net upstream relay mock load api policy server cli
+FOLDERS := base mem conf obs wire net upstream relay mock load api policy trial server cli
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wundef -Wstrict-prototypes -Wmissing-prototypes \
         -Wwrite-strings -Wcast-qual -Wformat=2 -Wvla -Wimplicit-fallthrough
@@ -35,7 +35,7 @@ LF_tsan    := -fsanitize=thread
 CF_fuzz    := -O1 -DWR_DEBUG -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
 # Folders that no event passes are built for size.
-COLD := conf mock server cli
+COLD := conf mock trial server cli
 ifeq ($(BUILD),release)
 $(foreach f,$(COLD),$(eval $(O)/obj/$(f)/%.o: CF_COLD := -Os))
 endif
@@ -77,6 +77,20 @@ $(foreach f,$(FOLDERS),$(eval $(call folder_rule,$(f))))
 
 $(O)/weir: $(O)/obj/cli/main.o $(ARCHIVES)
 	$(CC) $(CFLAGS_USED) $(LDFLAGS_USED) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(LIBS)
+
+# --- weir.test: the trial and all it stands on as a module for a stock Lua, which brings its own Lua.
+LUA_MODULE := $(O)/lua/weir/test/core.so
+MODULE_OBJ := $(foreach f,$(call upto,trial,$(FOLDERS)),$(patsubst src/%.c,$(O)/pic/%.o,$(call src_of,$(f))))
+$(O)/pic/%.o: CF_COLD := $(if $(filter release,$(BUILD)),-Os)
+$(O)/pic/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(CFLAGS_USED)) -fPIC -MMD -MP -c -o $@ $<
+$(LUA_MODULE): $(MODULE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) -shared $(filter-out -pie -static,$(LDFLAGS_USED)) -Wl,-Bsymbolic -o $@ $^ \
+	  $(filter-out -llua5.4,-luv -lmbedtls -lmbedx509 -lmbedcrypto -lcares -lcjson -lm)
+.PHONY: lua-test
+lua-test: $(LUA_MODULE)
 
 # --- C tests: tests/<folder>/test_<x>.c is one cmocka program, linked with its folder and what that may use.
 TEST_SRC := $(wildcard tests/*/test_*.c)
@@ -201,11 +215,15 @@ size: $(O)/weir
 	@strip -o $(O)/weir.stripped $(O)/weir
 	@n=$$(stat -c %s $(O)/weir.stripped); echo "size: $$n bytes stripped, limit $(SIZE_LIMIT_BYTES)"; \
 	  [ $$n -lt $(SIZE_LIMIT_BYTES) ]
+## make lua-test    the module weir.test for busted, in build/release/lua (LUA_CPATH); lua/ has the rest (LUA_PATH)
 ## make install     PREFIX=/usr/local DESTDIR=
-install: $(O)/weir
+install: $(O)/weir $(LUA_MODULE)
 	install -D -s -m 755 $(O)/weir $(DESTDIR)$(PREFIX)/bin/weir
 	install -D -m 644 conf.lua $(DESTDIR)$(PREFIX)/share/weir/conf.lua
 	cd lua && find . -name '*.lua' -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/weir/lua/{} \;
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/lua/5.4/weir lua/weir/test.lua
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/lua/5.4/weir/test lua/weir/test/streams.lua
+	install -D -s -m 755 -t $(DESTDIR)$(PREFIX)/lib/lua/5.4/weir/test $(LUA_MODULE)
 ## make check-c     the C tests; check-fuzz: the fuzz targets over their seeds; fuzz: searching, FUZZ_SECONDS each
 ## make clean
 clean:

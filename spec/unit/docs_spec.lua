@@ -4,6 +4,7 @@
 -- A ```lua block of README.md and docs/*.md is one of these:
 --   * a plugin, when its first line is `-- policies/NAME.lua`: it is loaded with `use = { NAME {} }`;
 --   * what the line `<!-- fragment -->` before it says: a part of something, which is only compiled;
+--   * what the line `<!-- spec -->` before it says: a spec for weir.test, which spec/policies/docs_spec.lua runs;
 --   * else a configuration. What it leaves out (weir.api, a listener, the upstreams that it names, a route) is added.
 --
 --   WEIR=build/release/weir busted -p _spec spec/unit/docs_spec.lua
@@ -58,7 +59,7 @@ local function blocks(page)
     elseif block then
       block[#block + 1] = line
     elseif line == "```lua" then
-      block = { page = page, line = n + 1, fragment = previous:find("<!-- fragment -->", 1, true) ~= nil }
+      block = { page = page, line = n + 1, fragment = previous:find "<!%-%- %l+ %-%->" ~= nil }
     end
     if line ~= "" then previous = line end
   end

@@ -44,12 +44,13 @@ void wr_mem_debug_taken(struct wr_block *b, bool used_before) {
   }
 }
 
-/* Where the linker puts the program's first byte: what a debugger knows is the distance from it. */
-extern const char __executable_start[];
+/* Where the linker puts the first byte of the program, or of the module: what a debugger knows is
+ * the distance from it. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
 
 void wr_mem_debug_tag(struct wr_block *b, const void *caller) {
   WR_DCHECK(b->magic == WR_BLOCK_MAGIC);
-  if (debug.owners) b->tag = (uint32_t)((uintptr_t)caller - (uintptr_t)__executable_start);
+  if (debug.owners) b->tag = (uint32_t)((uintptr_t)caller - (uintptr_t)__ehdr_start);
 }
 
 struct group {
