@@ -45,6 +45,26 @@ describe("the admin listener #smoke", function()
     s:stop()
   end))
 
+  it("traces what workers do, from the switch on to the switch off", io_.test(function()
+    local s = weir.run { workers = 2, conf = dialects.routes .. 'weir.upstream "up" { kind = "mock", mock = { tokens = 5 } }' }
+    local function ask(method, path)
+      return assert(http.fetch { port = s.admin_port, method = method, path = path, host = "localhost" })
+    end
+    assert.equal(409, ask("GET", "/trace").status)
+    assert.equal(2, json.decode(ask("POST", "/trace/on").body).workers)
+    assert.equal(200, assert(http.fetch(weir.chat { port = s.port })).status)
+    local seen = {}
+    local file = json.decode(ask("GET", "/trace?seconds=60").body)
+    for _, e in ipairs(file.traceEvents) do seen[e.ph .. " " .. e.name] = (seen[e.ph .. " " .. e.name] or 0) + 1 end
+    assert.equal(1, seen["b stream"])
+    assert.equal(seen["b stream"], seen["e stream"])
+    assert.is_true(seen["X write"] >= 2)
+    assert.is_true(seen["i block get"] > 0)
+    assert.equal(0, json.decode(ask("POST", "/trace/off").body).workers)
+    assert.equal(409, ask("GET", "/trace").status)
+    s:stop()
+  end))
+
   it("counts what the access log tells", io_.test(function()
     local s = weir.run { conf = dialects.routes .. 'weir.upstream "up" { kind = "mock", mock = { tokens = 30 } }' }
     for _, name in ipairs(dialects.names) do

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/heap.h"
+#include "base/probe.h"
 #include "mem/poison.h"
 #include "mem/slab_priv.h"
 
@@ -21,7 +22,7 @@
 #ifdef WR_POISON_ASAN
 #define WATCHED true
 #else
-#define WATCHED wr_mem_debug_on
+#define WATCHED atomic_load_explicit(&wr_mem_debug_on, memory_order_relaxed)
 #endif
 
 static uint32_t slab_index(const struct wr_slabs *s, const struct wr_block *b) {
@@ -106,7 +107,7 @@ static bool slab_take(struct wr_slabs *s, unsigned cls, enum wr_charge charge) {
 static __attribute__((noinline)) void release_edge(struct wr_slabs *s, struct wr_slab *slab,
                                                    struct wr_block *b) {
   struct class_lists *lists = &s->cls[slab->cls];
-  if (wr_mem_debug_on) wr_mem_debug_freed(b);
+  if (WATCHED) wr_mem_debug_freed(b);
   wr_poison(b->data, b->cap);
   if (slab->free == NULL && slab->carved == slab->total) { /* was full */
     wr_list_remove(&slab->link);
@@ -145,6 +146,7 @@ static __attribute__((noinline)) void release_slow(struct wr_slabs *s, struct wr
   struct class_lists *lists = &s->cls[b->cls];
   if (s->unpublished + s->batch_bytes > 2 * s->batch_bytes) publish(s);
   if (WATCHED || lists->stash_room == 0) {
+    if (WATCHED) wr_mem_told(false, b);
     give_back(s, b);
     return;
   }
@@ -157,6 +159,7 @@ void wr_block_release(struct wr_block *b) {
   struct wr_slabs *s = b->owner;
   WR_CHECK(b->magic == WR_BLOCK_MAGIC && b->refs == 0);
   struct class_lists *lists = &s->cls[b->cls];
+  WR_PROBE2(block_put, b->cap, b->charge);
   b->magic = 0;
   /* Now: with its slab, b may become another worker's. */
   if (count(s, b->charge, (size_t)0 - b->cap) ||
@@ -229,7 +232,7 @@ static struct wr_block *block_pop(struct wr_slabs *s, unsigned cls) {
     wr_list_push_back(&lists->full, &slab->link);
   }
   wr_unpoison(b->data, b->cap);
-  if (__builtin_expect(wr_mem_debug_on, 0)) wr_mem_debug_taken(b, used_before);
+  if (__builtin_expect(WATCHED, 0)) wr_mem_debug_taken(b, used_before);
   return b;
 }
 
@@ -253,7 +256,7 @@ static inline bool admitted(const struct wr_slabs *s, unsigned cls, enum wr_char
 /* The general way to a block; the common one below is a shorter spelling of it. */
 static __attribute__((noinline)) struct wr_block *block_find(struct wr_slabs *s, unsigned cls,
                                                              enum wr_charge charge) {
-  if (wr_mem_debug_on && wr_mem_debug_must_fail()) return NULL;
+  if (WATCHED && wr_mem_debug_must_fail()) return NULL;
   if (admitted(s, cls, charge)) {
     if (wr_list_empty(&s->cls[cls].partial)) cls = refill(s, cls, charge);
     if (cls < WR_SLAB_CLASSES) return block_pop(s, cls);
@@ -278,7 +281,10 @@ static __attribute__((noinline)) struct wr_block *alloc_slow(struct wr_slabs *s,
   b->next = NULL;
   b->tag = 0;
   if (hand_out(s, b, charge)) publish(s);
-  if (WATCHED) wr_mem_debug_tag(b, caller);
+  if (WATCHED) {
+    wr_mem_debug_tag(b, caller);
+    wr_mem_told(true, b);
+  }
   return b;
 }
 
@@ -299,6 +305,7 @@ struct wr_block *wr_slabs_alloc(struct wr_slabs *s, size_t min_bytes, enum wr_ch
     return alloc_slow(s, cls, charge, __builtin_return_address(0));
   lists->stash = b->next;
   lists->stash_room++;
+  WR_PROBE2(block_get, b->cap, charge);
   return hand_out(s, b, charge) ? published(s, b) : b;
 }
 

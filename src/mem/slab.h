@@ -33,6 +33,10 @@ struct wr_mem_debug {
   bool owners;          /* wr_slabs_report tells who took which block */
 };
 void wr_mem_debug_set(const struct wr_mem_debug *debug);
+/* Each block that is taken and given back is told, on its thread; NULL: none is. Any thread may set
+ * it at any time. */
+typedef void (*wr_mem_watch_fn)(bool taken, size_t bytes);
+void wr_mem_watch(wr_mem_watch_fn fn);
 
 /* The ledger is shared by all sets and outlives them. */
 WR_MUST_USE enum wr_err wr_slabs_new(struct wr_depot *depot, struct wr_ledger *ledger,

@@ -13,14 +13,30 @@
 #define DEFAULT_ON false
 #endif
 
-bool wr_mem_debug_on = DEFAULT_ON;
+_Atomic bool wr_mem_debug_on = DEFAULT_ON;
+static _Atomic(wr_mem_watch_fn) watch;
 static struct wr_mem_debug debug = { .poison = DEFAULT_ON, .owners = DEFAULT_ON };
 static _Atomic uint64_t allocs_left; /* until the one that fails; 0: none does */
+
+static void switch_on(void) {
+  atomic_store(&wr_mem_debug_on,
+               debug.poison || debug.owners || debug.fail_nth > 0 || atomic_load(&watch) != NULL);
+}
 
 void wr_mem_debug_set(const struct wr_mem_debug *wanted) {
   debug = *wanted;
   atomic_store(&allocs_left, debug.fail_nth);
-  wr_mem_debug_on = debug.poison || debug.owners || debug.fail_nth > 0;
+  switch_on();
+}
+
+void wr_mem_watch(wr_mem_watch_fn fn) {
+  atomic_store(&watch, fn);
+  switch_on();
+}
+
+void wr_mem_told(bool taken, const struct wr_block *b) {
+  wr_mem_watch_fn fn = atomic_load_explicit(&watch, memory_order_relaxed);
+  if (fn) fn(taken, b->cap);
 }
 
 bool wr_mem_debug_must_fail(void) {

@@ -40,7 +40,9 @@ struct wr_slabs {
 };
 
 /* True when any switch is on; the switches themselves are read only then. */
-extern bool wr_mem_debug_on;
+extern _Atomic bool wr_mem_debug_on;
+
+void wr_mem_told(bool taken, const struct wr_block *b);
 
 /* The n-th allocation that must fail is this one. */
 bool wr_mem_debug_must_fail(void);

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/probe.h"
 #include "base/heap.h"
 #include "net/conn_priv.h"
+#include "obs/trace.h"
 
 #define WRITE_PIECES 32
 #define FREE_REQS_MAX 64u
@@ -235,7 +237,10 @@ enum wr_err wr_tcp_send(struct wr_conn *conn, struct wr_viewq *queue) {
       bufs[i].len = spans[i].len;
       total += spans[i].len;
     }
+    uint64_t began_ns = wr_tracing() ? wr_trace_now_ns() : 0;
     int n = uv_try_write(stream_of(conn), bufs, (unsigned)count);
+    WR_PROBE3(write, conn, total, n);
+    if (wr_tracing()) wr_trace_put(WR_TRACE_WRITE, "write", 0, began_ns, n > 0 ? (size_t)n : 0);
     if (n > 0) {
       conn->loop->stats.writes++;
       conn->loop->stats.write_bytes += (uint64_t)n;

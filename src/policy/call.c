@@ -5,7 +5,9 @@
 #include "api/budget.h"
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/probe.h"
 #include "base/text.h"
+#include "obs/trace.h"
 #include "policy/vm.h"
 #include "policy/vm_int.h"
 
@@ -95,7 +97,11 @@ enum wr_vm_end wr_vm_pcall(struct wr_vm *vm, const struct wr_vm_call *call, int 
     s->plugin = call ? call->plugin : NULL;
     wr_budget_arm(L, instructions, wall_ms);
   }
+  uint64_t began_ns = wr_tracing() ? wr_trace_now_ns() : 0;
   int rc = lua_pcall(L, nargs, nresults, 0);
+  WR_PROBE2(lua, call ? call->hook : NULL, rc);
+  if (wr_tracing())
+    wr_trace_put(WR_TRACE_LUA, call && call->hook ? call->hook : "lua", 0, began_ns, 0);
   enum wr_vm_end end = end_of(vm, rc);
   if (outermost) wr_budget_disarm(L);
   if (end == WR_VM_OK) return end;

@@ -1,4 +1,6 @@
 #include "base/check.h"
+#include "base/probe.h"
+#include "obs/trace.h"
 #include "relay/relay_priv.h"
 #include "relay/reply.h"
 #include "relay/session.h"
@@ -36,6 +38,11 @@ const char *wr_step_name(enum wr_step step) {
 static void move(struct wr_session *s, enum wr_step next) {
   WR_CHECK((unsigned)next < WR_STEPS);
   WR_CHECK(rows[s->step].next >> next & 1u);
+  WR_PROBE3(step, s->id, s->step, next);
+  if (wr_tracing()) {
+    wr_trace_put(WR_TRACE_STEP_END, rows[s->step].name, s->id, 0, 0);
+    wr_trace_put(WR_TRACE_STEP_BEGIN, rows[next].name, s->id, 0, 0);
+  }
   s->trail[s->trail_at++ % sizeof s->trail] = (uint8_t)next;
   s->step = (uint8_t)next;
 }

@@ -6,7 +6,10 @@
  *   GET  /streams   JSON: what runs now
  *   GET  /version   JSON
  *   POST /reload    JSON: what came of it: 200, 409 (not now), 422 (the configuration is not valid)
- *   POST /drain     202; both where the server offers them
+ *   GET  /trace     JSON: what the workers did in the last `seconds` (default 5), for Perfetto;
+ *                   409 while none keeps it
+ *   POST /trace/on  JSON: the workers begin to keep it; /trace/off: they end
+ *   POST /drain     202; all of these where the server offers them
  *
  * It trusts who can reach the socket, so it guards against browsers: over TCP a request whose Host
  * is neither localhost nor a literal IP address is refused (DNS rebinding needs a name), and one
@@ -22,6 +25,7 @@
 #include "base/buf.h"
 #include "net/listen.h"
 #include "obs/prom.h"
+#include "server/tracing.h"
 
 struct wr_admin;
 
@@ -41,6 +45,9 @@ struct wr_admin_ops {
   void (*streams)(void *ctx, struct wr_admin *admin, uint64_t token);
   /* Begins a reload; the answer comes in the same way. */
   void (*reload)(void *ctx, struct wr_admin *admin, uint64_t token);
+  /* last_ms: for WR_TRACING_TAKE. The answer comes in the same way. */
+  void (*trace)(void *ctx, struct wr_admin *admin, enum wr_tracing_what what, uint64_t last_ms,
+                uint64_t token);
   /* Begins a drain. An error is answered with 500 (409 for WR_E_DRAINING) and why. */
   enum wr_err (*drain)(void *ctx, struct wr_buf *why);
 };

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "net/addr.h"
 #include "server/admin_priv.h"
 #include "wire/http1_parse.h"
@@ -67,6 +68,32 @@ static void serve_ask(struct wr_admin_conn *c,
 static void serve_streams(struct wr_admin_conn *c) { serve_ask(c, c->admin->ops.streams); }
 static void serve_reload(struct wr_admin_conn *c) { serve_ask(c, c->admin->ops.reload); }
 
+/* The number behind `seconds=` of the query: 5 without one, 600 at most. */
+static uint64_t seconds_of(struct wr_span query) {
+  uint64_t n = 0;
+  struct wr_span name = WR_SPAN("seconds=");
+  if (!wr_span_starts(query, name)) return 5;
+  struct wr_span number = wr_span_sub(query, name.len, query.len - name.len);
+  return wr_text_u64(number, 600, &n) == WR_OK ? n : 5;
+}
+
+/* The answer comes later. */
+static void ask_trace(struct wr_admin_conn *c, enum wr_tracing_what what) {
+  struct wr_admin *admin = c->admin;
+  if (!admin->ops.trace) {
+    serve_missing(c);
+    return;
+  }
+  c->token = ++admin->last_token;
+  c->state = WR_ADMIN_WAIT;
+  wr_timer_set(admin->loop, &c->deadline, WR_ADMIN_DEADLINE_MS);
+  admin->ops.trace(admin->ops.ctx, admin, what, c->seconds * 1000, c->token);
+}
+
+static void serve_trace_on(struct wr_admin_conn *c) { ask_trace(c, WR_TRACING_ON); }
+static void serve_trace_off(struct wr_admin_conn *c) { ask_trace(c, WR_TRACING_OFF); }
+static void serve_trace(struct wr_admin_conn *c) { ask_trace(c, WR_TRACING_TAKE); }
+
 static void serve_version(struct wr_admin_conn *c) {
   char bytes[256];
   struct wr_buf buf;
@@ -104,7 +131,8 @@ static const struct page pages[] = {
   { { "/healthz", 8 }, false, serve_health },  { { "/readyz", 7 }, false, serve_ready },
   { { "/metrics", 8 }, false, serve_metrics }, { { "/streams", 8 }, false, serve_streams },
   { { "/version", 8 }, false, serve_version }, { { "/reload", 7 }, true, serve_reload },
-  { { "/drain", 6 }, true, serve_drain },
+  { { "/drain", 6 }, true, serve_drain },      { { "/trace", 6 }, false, serve_trace },
+  { { "/trace/on", 9 }, true, serve_trace_on }, { { "/trace/off", 10 }, true, serve_trace_off },
 };
 
 /* Rebinding needs a name that an attacker controls, so literal addresses pass. HTTP/1.0 may have no
@@ -158,6 +186,7 @@ static void serve(struct wr_admin_conn *c, const struct wr_head *head) {
     return;
   }
   if (!is_safe(c, head)) return;
+  c->seconds = seconds_of(wr_span_at(c->in, head->query));
   for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
     if (!wr_span_eq(path, pages[i].path)) continue;
     serve_page(c, &pages[i], (enum wr_method)head->method);

@@ -45,6 +45,7 @@ struct wr_admin_conn {
   struct wr_timer deadline;
   struct wr_timer retry;  /* the pool was empty: send on soon */
   uint64_t token;         /* while it waits */
+  uint64_t seconds;       /* that the query asks for */
   bool keep_alive;
   bool head_only;         /* HEAD */
   bool head_sent;

@@ -22,6 +22,7 @@ struct wr_panel {
   struct wr_listen *listen;   /* owned */
   uint64_t started_unix_s;
   uint32_t asks;              /* of streams, under way */
+  struct wr_tracing tracing;
 };
 
 /* One question for /streams: each worker adds its rows in turn and mails it on. */
@@ -173,6 +174,18 @@ static void op_reload(void *ctx, struct wr_admin *admin, uint64_t token) {
   panel->o.reload(panel->o.ctx, token);
 }
 
+static void traced(void *ctx, uint64_t token, unsigned status, struct wr_span json) {
+  struct wr_panel *panel = ctx;
+  if (panel->admin) wr_admin_done(panel->admin, token, status, json);
+}
+
+static void op_trace(void *ctx, struct wr_admin *admin, enum wr_tracing_what what,
+                     uint64_t last_ms, uint64_t token) {
+  struct wr_panel *panel = ctx;
+  if (wr_tracing_ask(&panel->tracing, what, last_ms, token) != WR_OK)
+    wr_admin_done(admin, token, 503, WR_SPAN("{\"error\":{\"code\":\"no_memory\"}}\n"));
+}
+
 void wr_panel_reloaded(struct wr_panel *panel, uint64_t token, unsigned status,
                        struct wr_span json) {
   if (panel->admin) wr_admin_done(panel->admin, token, status, json);
@@ -184,11 +197,17 @@ enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel
   if (!panel) return WR_E_NOMEM;
   panel->o = *options;
   panel->started_unix_s = (uint64_t)time(NULL);
+  panel->tracing = (struct wr_tracing){ .workers = options->workers,
+                                        .worker_count = options->worker_count,
+                                        .mailbox = options->mailbox,
+                                        .done = traced,
+                                        .ctx = panel };
   struct wr_admin_ops ops = { .ctx = panel,
                               .version = WR_VERSION,
                               .ready = op_ready,
                               .metrics = op_metrics,
                               .streams = op_streams,
+                              .trace = op_trace,
                               .drain = options->drain ? op_drain : NULL,
                               .reload = options->reload ? op_reload : NULL };
   struct wr_addr addr;
@@ -219,7 +238,7 @@ void wr_panel_close(struct wr_panel *panel) {
 void wr_panel_free(struct wr_panel *panel) {
   if (!panel) return;
   wr_panel_close(panel);
-  WR_CHECK(panel->asks == 0);
+  WR_CHECK(panel->asks == 0 && panel->tracing.asks == 0);
   wr_heap_free(WR_HEAP_SERVER, panel);
 }
 

@@ -11,6 +11,7 @@
 #include "obs/access.h"
 #include "obs/log.h"
 #include "obs/metric.h"
+#include "obs/trace.h"
 #include "server/gen.h"
 #include "server/rollout.h"
 
@@ -414,6 +415,7 @@ static void *thread_main(void *arg) {
   snprintf(name, sizeof name, "weir-worker-%u", w->o.index % 100);
   pthread_setname_np(pthread_self(), name);
   wr_loop_run(w->loop);
+  wr_trace_off();
   return NULL;
 }
 
