@@ -81,6 +81,9 @@ struct wr_conf_listen {
   const char *address;           /* borrowed: conf arena; as net/addr.h reads it */
   const struct wr_conf_tls *tls; /* borrowed: conf arena; NULL: plain */
   uint32_t max_streams;          /* over all workers; 0: no limit of its own */
+  uint32_t streams_per_address;  /* as above */
+  uint32_t requests_per_second;  /* as above */
+  uint32_t requests_per_second_per_address; /* as above */
   int line;
 };
 
@@ -219,8 +222,11 @@ struct wr_conf_route {
   uint32_t inspect_bytes; /* how much of a body is held until its model is known; default 1 MiB */
   uint32_t event_bytes;   /* one event at most; default 1 MiB */
   uint32_t body_timeout_ms; /* 60 s without any byte of the body */
+  uint32_t body_deadline_ms; /* 10 min for all of the body; 0: none */
   uint32_t output_tokens;   /* cap on max_tokens; 0: none */
   uint32_t streams_per_key; /* 0: none */
+  uint32_t streams_per_address; /* 0: none */
+  uint32_t requests_per_second_per_key, requests_per_second_per_address; /* 0: none */
   uint32_t heartbeat_ms;    /* 15 s; 0: none */
   enum wr_commit commit;
   uint32_t held_bytes; /* lifecycle frames held before the commit point; default 64 KiB */

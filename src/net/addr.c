@@ -134,6 +134,20 @@ const char *wr_addr_format(const struct wr_addr *addr, char *out, size_t cap) {
   return out;
 }
 
+size_t wr_addr_network(const struct wr_addr *addr, char out[static 16]) {
+  int family = family_of(addr);
+  if (family == AF_INET) {
+    struct sockaddr_in in = in_of(addr);
+    memcpy(out, &in.sin_addr, 4);
+    return 4;
+  }
+  if (family != AF_INET6) return 0;
+  struct sockaddr_in6 in6 = in6_of(addr);
+  bool mapped = IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr);
+  memcpy(out, in6.sin6_addr.s6_addr + (mapped ? 12 : 0), mapped ? 4 : 8);
+  return mapped ? 4 : 8;
+}
+
 bool wr_addr_is_loopback(const struct wr_addr *addr) {
   int family = family_of(addr);
   if (family == AF_INET) {

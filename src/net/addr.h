@@ -21,6 +21,10 @@ WR_MUST_USE enum wr_err wr_addr_parse(struct wr_span text, struct wr_addr *out);
 const char *wr_addr_format(const struct wr_addr *addr, char *out, size_t cap);
 /* An IP literal ("10.0.0.1", "::1") with a port; WR_E_TEXT_SYNTAX when host is a name. */
 WR_MUST_USE enum wr_err wr_addr_literal(struct wr_span host, uint16_t port, struct wr_addr *out);
+/* The bytes that tell one client's network from another's: an IPv4 address (also one in IPv6's
+ * clothes), or the first half of an IPv6 address, as its owner has all of a /64. Returns how many,
+ * at most 16; 0: of a Unix socket there is none. */
+size_t wr_addr_network(const struct wr_addr *addr, char out[static 16]);
 bool wr_addr_is_loopback(const struct wr_addr *addr);
 bool wr_addr_is_unix(const struct wr_addr *addr);
 uint16_t wr_addr_port(const struct wr_addr *addr);

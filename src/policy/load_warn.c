@@ -33,10 +33,11 @@ static void warn_routes(struct load *l) {
                    c->routes[i].name, c->routes[j].name, c->routes[j].line);
       break;
     }
-    if (c->routes[i].streams_per_key > 0 && !c->routes[i].keys_required)
+    bool streams = c->routes[i].streams_per_key > 0;
+    if ((streams || c->routes[i].requests_per_second_per_key) && !c->routes[i].keys_required)
       wr_diag_warn(l->diag, l->file, c->routes[i].line,
-                   "route '%s': 'limits.streams_per_key' has no effect without keys",
-                   c->routes[i].name);
+                   "route '%s': 'limits.%s' has no effect without keys", c->routes[i].name,
+                   streams ? "streams_per_key" : "requests_per_second_per_key");
   }
 }
 

@@ -49,8 +49,8 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable) {
   s->paused = false;
   wr_slow_end(s);
   s->tight = false;
-  for (unsigned i = 0; i < WR_DUES; i++)
-    if (i != WR_DUE_TOTAL) s->due[i] = 0; /* the request's own cap spans its attempts */
+  for (unsigned i = 0; i < WR_DUES; i++) /* the request's own caps span its attempts */
+    if (i != WR_DUE_TOTAL && i != WR_DUE_BODY) s->due[i] = 0;
 }
 
 /* What an error makes of the exchange. */
@@ -129,13 +129,14 @@ static enum wr_err put_copy(struct wr_session *s, struct wr_span bytes, bool to_
   return WR_OK;
 }
 
-static enum wr_err put_retry_after(struct wr_buf *out, unsigned status,
+static enum wr_err put_retry_after(struct wr_buf *out, unsigned status, uint32_t ms,
                                    const struct wr_verdict *v) {
   for (size_t i = 0; v && i < v->header_count; i++)
     if (wr_span_ieq(v->headers[i].name, WR_SPAN("retry-after"))) return WR_OK;
   if (status != 503 && status != 429) return WR_OK;
-  enum wr_err err = wr_http1_put_field(out, WR_SPAN("retry-after"), WR_SPAN("1"));
-  return err == WR_OK ? wr_http1_put_field(out, WR_SPAN("retry-after-ms"), WR_SPAN("1000")) : err;
+  if (!ms) ms = 1000;
+  enum wr_err err = wr_http1_put_field_u64(out, WR_SPAN("retry-after"), (ms + 999u) / 1000u);
+  return err == WR_OK ? wr_http1_put_field_u64(out, WR_SPAN("retry-after-ms"), ms) : err;
 }
 
 /* Head and body of an answer made here. The body stands at the end of the same room. */
@@ -153,7 +154,7 @@ static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span 
   if (err == WR_OK) err = wr_http1_put_field(&out, WR_SPAN("content-type"), type);
   for (size_t i = 0; err == WR_OK && v && i < v->header_count; i++)
     err = wr_http1_put_field(&out, v->headers[i].name, v->headers[i].value);
-  if (err == WR_OK) err = put_retry_after(&out, status, v);
+  if (err == WR_OK) err = put_retry_after(&out, status, s->retry_after_ms, v);
   if (err == WR_OK && s->hook) wr_buf_put(&out, s->hook->headers); /* checked lines */
   if (err == WR_OK && status == 401)
     err = wr_http1_put_field(&out, WR_SPAN("www-authenticate"), WR_SPAN("Bearer"));

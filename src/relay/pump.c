@@ -22,6 +22,8 @@ struct cut {
 
 /* Pieces of an unfinished event: beyond so many, small ones are copied together. */
 #define PART_MANY 256u
+/* Events of one stream in one turn: the others of this loop get theirs before the rest follows. */
+#define TURN_EVENTS 256u
 
 static enum wr_err append(struct wr_session *s, struct wr_view *take_view, uint8_t kind) {
   return wr_stream_append(&s->stream, take_view, kind);
@@ -304,10 +306,11 @@ static enum wr_err cut_next(struct wr_session *s, struct cut *c) {
 }
 
 /* Cuts the decoded bytes into events; what is left over waits in at->part. */
-static enum wr_err take_data(struct wr_session *s) {
+static enum wr_err take_data(struct wr_session *s, unsigned *left) {
   struct wr_attempt *at = s->at;
   enum wr_err err = WR_OK;
-  while (err == WR_OK && at->data.len && !s->stopping) {
+  while (err == WR_OK && at->data.len && !s->stopping && *left) {
+    (*left)--;
     err = reserve(s);
     if (err != WR_OK) return err;
     if (s->mode == WR_MODE_RAW) {
@@ -421,9 +424,10 @@ enum wr_err wr_pump_run(struct wr_session *s) {
   size_t bound = wr_slow_bound(s);
   if (wr_http1_body_ended(&at->body)) at->body_ended = true;
   enum wr_err err = at->win && !s->stopping ? wr_window_flush(s) : WR_OK;
-  while (err == WR_OK && !s->stopping) {
+  unsigned left = TURN_EVENTS;
+  while (err == WR_OK && !s->stopping && left) {
     if (at->data.len) {
-      err = take_data(s);
+      err = take_data(s, &left);
     } else if (at->in.len) {
       err = decode(s);
     } else if (at->body_ended) {
@@ -434,5 +438,6 @@ enum wr_err wr_pump_run(struct wr_session *s) {
       return dry(s);
     }
   }
+  if (!left) wr_session_mark(s);
   return err;
 }

@@ -99,6 +99,10 @@ void wr_relay_free(struct wr_relay *relay) {
   wr_heap_free(WR_HEAP_RELAY, relay);
 }
 
+void wr_relay_shared_fini(struct wr_relay_shared *shared) {
+  wr_quotas_free(atomic_exchange(&shared->quotas, NULL));
+}
+
 char *wr_relay_scratch(struct wr_relay *relay, size_t bytes) {
   WR_DCHECK(bytes > 0 && bytes <= (64u << 20));
   if (bytes > relay->scratch_bytes) {

@@ -14,6 +14,7 @@
 #include "net/conn.h"
 #include "obs/record.h"
 #include "relay/hooks.h"
+#include "relay/quota.h"
 #include "upstream/group.h"
 
 struct wr_relay;
@@ -40,6 +41,7 @@ struct wr_relay_shared {
   _Atomic bool draining;
   _Atomic uint32_t
       upstreams[WR_RELAY_UPSTREAMS]; /* attempts that run, by the number of an upstream */
+  _Atomic(struct wr_quotas *) quotas; /* owned; NULL until a limit is met */
   _Atomic uint64_t slow_bytes; /* that wait for slow clients beyond their marks */
   _Atomic uint32_t keys[WR_RELAY_KEYS]; /* requests that run, by the number of a key */
 };
@@ -57,6 +59,7 @@ struct wr_relay_stats {
   _Atomic uint64_t pauses;      /* upstream reads stopped for a slow client */
   _Atomic uint64_t retries;
   _Atomic uint64_t refused;     /* 503 for want of memory or room */
+  _Atomic uint64_t limited[WR_QUOTAS];  /* requests refused by a limit */
   _Atomic uint64_t slow_did[WR_SLOW_DIDS];
   _Atomic uint64_t coalesced_events;    /* that became part of another */
   _Atomic uint64_t slow_dropped_events; /* that were left out for a slow client */
@@ -89,6 +92,8 @@ struct wr_relay_options {
   void (*drained)(void *ctx); /* once, when draining and the last connection is gone; may be NULL */
 };
 
+/* Frees what the relays have made for all of them; after the last one. */
+void wr_relay_shared_fini(struct wr_relay_shared *shared);
 WR_MUST_USE enum wr_err wr_relay_new(const struct wr_relay_options *options, struct wr_relay **out);
 /* Sessions that are left are aborted. */
 void wr_relay_free(struct wr_relay *relay);

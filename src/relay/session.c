@@ -30,6 +30,7 @@ static void fields_reset(struct wr_session *s) {
   s->policy_failed = false;
   s->paused = s->active = s->stopping = s->hooked = false;
   s->keep_alive = true;
+  s->retry_after_ms = 0;
   s->reused = s->abortive = s->slow = s->tight = false;
   s->coalesced = 0;
   s->chunk_left = 0;
@@ -59,6 +60,7 @@ enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_number,
   s->relay = relay;
   s->listen_number = listen_number;
   s->client = take_conn;
+  s->admitted = (struct wr_admitted){ WR_QUOTA_NONE, WR_QUOTA_NONE, WR_QUOTA_NONE };
   wr_task_init(&s->task, wr_session_run);
   wr_timer_init(&s->timer, timer_fire);
   wr_stream_init(&s->stream, wr_loop_slabs(relay->loop));
@@ -95,6 +97,7 @@ static void request_parts_free(struct wr_session *s) {
     WR_RELAY_COUNT(s->relay, active, -1);
     atomic_fetch_sub_explicit(&s->relay->shared->requests, 1, memory_order_relaxed);
   }
+  wr_admitted_end(s);
   if (s->keyed)
     atomic_fetch_sub_explicit(&s->relay->shared->keys[s->key_slot], 1, memory_order_relaxed);
   s->keyed = false;

@@ -15,6 +15,7 @@
 #include "mem/viewq.h"
 #include "net/timer.h"
 #include "obs/record.h"
+#include "relay/admit.h"
 #include "relay/attempt.h"
 #include "relay/dialect.h"
 #include "relay/relay.h"
@@ -43,6 +44,7 @@ enum wr_step {
 enum wr_due {
   WR_DUE_STEP,      /* of the step; fails it with due_err */
   WR_DUE_TOTAL,     /* of the request */
+  WR_DUE_BODY,      /* of the request's body, however it comes */
   WR_DUE_TOKEN,     /* first content */
   WR_DUE_IDLE,      /* next event */
   WR_DUE_HEARTBEAT,
@@ -122,6 +124,8 @@ struct wr_session {
   uint32_t first_byte_us, first_token_us; /* from started_us; UINT32_MAX: never */
   uint32_t open_block;        /* Anthropic: index of the open content block plus one; 0: none */
   uint32_t chunk_left;        /* bytes of the chunk that is being written, its CRLF included */
+  uint32_t retry_after_ms;    /* of a refusal; 0: a second */
+  struct wr_admitted admitted;
   uint32_t slow_from;         /* low bits of the client's sent bytes when it became slow */
   uint32_t slow_charged;      /* bytes that count in the process's for slow clients */
   uint32_t coalesced;         /* events that were joined into others, or left out */

@@ -115,6 +115,9 @@ static enum wr_step deadlines(struct wr_session *s) {
         if (s->due_err == WR_E_BODY_TIMEOUT) return wr_session_fail(s, WR_E_BODY_TIMEOUT, none);
         if (s->at) return wr_session_attempt_failed(s, (enum wr_err)s->due_err, none);
         return wr_session_fail(s, (enum wr_err)s->due_err, none);
+      case WR_DUE_BODY:
+        if (s->rq && !s->rq->body_done) return wr_session_fail(s, WR_E_BODY_TIMEOUT, none);
+        break;
       case WR_DUE_TOTAL: return wr_session_fail(s, WR_E_TOTAL_TIMEOUT, none);
       case WR_DUE_TOKEN: return wr_session_attempt_failed(s, WR_E_FIRST_TOKEN_TIMEOUT, none);
       case WR_DUE_IDLE: return wr_session_attempt_failed(s, WR_E_IDLE_TIMEOUT, none);

@@ -54,15 +54,13 @@ static enum wr_err begin(struct wr_session *s) {
   uint32_t running = atomic_fetch_add_explicit(&relay->shared->requests, 1, memory_order_relaxed);
   uint32_t most = s->gen->conf->server.max_streams;
   const struct wr_conf_listen *listen = wr_relay_listen(s->gen, s->listen_number);
-  uint32_t mine = listen ? listen->max_streams : 0;
-  if (mine && (!most || mine < most)) most = mine;
   enum wr_err err = wr_request_new(wr_session_slabs(s), &s->rq);
   if (err != WR_OK) return err;
   relay->head_of = NULL; /* a request's memory may be an earlier one's */
   if (most && running >= most) return WR_E_SHED;
   if (!wr_ledger_admits(wr_slabs_ledger(wr_session_slabs(s)), WR_CHARGE_HEAD, ADMIT_BYTES))
     return WR_E_POOL_FULL;
-  return WR_OK;
+  return wr_admit_listen(s, listen);
 }
 
 static void take_head(struct wr_session *s, const struct wr_head *h, const char *base) {
@@ -107,7 +105,7 @@ enum wr_step wr_step_read_head(struct wr_session *s) {
     enum wr_err err = begin(s);
     if (err == WR_OK && unheard) err = WR_E_POOL_FULL;
     if (err != WR_OK) {
-      WR_RELAY_COUNT(s->relay, refused, 1);
+      if (wr_err_status(err) == 503) WR_RELAY_COUNT(s->relay, refused, 1);
       learn_dialect(s);
       return wr_session_fail(s, err, none());
     }
@@ -137,6 +135,7 @@ enum wr_step wr_step_read_head(struct wr_session *s) {
   }
   if (s->route->timeout.total_ms) wr_session_due(s, WR_DUE_TOTAL, s->route->timeout.total_ms);
   wr_session_due_step(s, s->route->body_timeout_ms, WR_E_BODY_TIMEOUT);
+  if (!s->rq->body_done) wr_session_due(s, WR_DUE_BODY, s->route->body_deadline_ms);
   return WR_STEP_READ_BODY;
 }
 

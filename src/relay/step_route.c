@@ -148,7 +148,12 @@ enum wr_step wr_step_route(struct wr_session *s) {
   if (s->gen->conf->keys_declared) key = key_find(s->gen->conf, credential(h, base));
   s->key = key;
   if (s->route->keys_required && !key) return wr_session_fail(s, WR_E_UNAUTHORIZED, none());
-  if (key && !key_admits(s, key)) return wr_session_fail(s, WR_E_TOO_MANY, none());
+  if (key && !key_admits(s, key)) {
+    WR_RELAY_COUNT(s->relay, limited[WR_QUOTA_KEY_STREAMS], 1);
+    return wr_session_fail(s, WR_E_TOO_MANY, none());
+  }
+  err = wr_admit_route(s);
+  if (err != WR_OK) return wr_session_fail(s, err, none());
   if (s->route->output_tokens) s->rq->cap_tokens = s->route->output_tokens;
   s->group = s->route->to;
   if (!s->gen->hooks || !s->route->hooks) return WR_STEP_PICK;

@@ -80,6 +80,20 @@ static void print_slow(const struct shards *shards, struct wr_prom *out) {
   }
 }
 
+static void print_limits(const struct shards *shards, const struct wr_relay_shared *shared,
+                         struct wr_prom *out) {
+  wr_prom_family(out, WR_METRIC_LIMIT_REFUSALS);
+  for (size_t l = 0; l < WR_QUOTAS; l++) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < shards->n; i++)
+      if (shards->list[i].relay) sum += load(&shards->list[i].relay->limited[l]);
+    wr_prom_one(out, "limit", wr_quota_name((enum wr_quota)l), sum);
+  }
+  const struct wr_quotas *table =
+      shared ? atomic_load_explicit(&shared->quotas, memory_order_acquire) : NULL;
+  wr_prom_scalar(out, WR_METRIC_LIMIT_EVICTIONS, table ? wr_quotas_evicted(table) : 0);
+}
+
 static void print_loops(const struct shards *shards, struct wr_prom *out) {
   static const struct {
     enum wr_metric metric;
@@ -188,6 +202,7 @@ void wr_server_metrics_print(const struct wr_server_shard *list, size_t n,
   wr_prom_scalar(out, WR_METRIC_DRAINING, gauges->draining ? 1 : 0);
   print_generations(gauges, out);
   print_relays(&shards, out);
+  print_limits(&shards, gauges->shared, out);
   print_slow(&shards, out);
   wr_prom_scalar(out, WR_METRIC_SLOW_QUEUED,
                  gauges->shared ? load(&gauges->shared->slow_bytes) : 0);

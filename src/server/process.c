@@ -398,6 +398,7 @@ void wr_process_free(struct wr_process *p) {
   if (p->depot) wr_depot_free(p->depot);
   wr_log_close(p->log);
   wr_peer_book_free(p->book);
+  wr_relay_shared_fini(&p->shared);
   p->magic = 0;
   wr_heap_free(WR_HEAP_SERVER, p);
 }

@@ -322,6 +322,7 @@ static inline void rig_close(struct rig *r) {
   wr_relay_free(r->relay);
   assert_int_equal(r->gen.refs, 0);
   assert_int_equal(r->shared.requests, 0);
+  wr_relay_shared_fini(&r->shared);
   wr_upstreams_free(r->set);
   for (unsigned i = 0; i < 2; i++)
     if (r->back[i]) wr_listen_close(r->back[i]);

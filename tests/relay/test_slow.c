@@ -386,12 +386,71 @@ static void for_the_ladder(void **state) {
   rig_close(&r);
 }
 
+/* --- requests that come a byte at a time --- */
+
+/* Steady drops of a head or a body: an absolute deadline ends them. */
+static void dripping_requests(void **state) {
+  (void)state;
+  for (int in_body = 0; in_body < 2; in_body++) {
+    struct rig r;
+    rig_init(&r);
+    if (in_body)
+      r.routes[0].body_deadline_ms = 150;
+    else
+      r.conf.server.head_timeout_ms = 150;
+    rig_open(&r);
+    assert_true(rig_dial(&r));
+    rig_send(&r, in_body ? POST "content-length: 100000\r\n\r\n" : "POST /v1/chat/completions HT");
+    uint64_t until_ms = clock_ms() + 20000;
+    while (r.records == 0) {
+      assert_true(clock_ms() < until_ms);
+      rig_send(&r, "x");
+      wr_loop_turn(r.w.loop, 5);
+    }
+    assert_int_equal(r.record.err, in_body ? WR_E_BODY_TIMEOUT : WR_E_HEAD_TIMEOUT);
+    TURN_UNTIL(&r.w, strstr(r.got, "HTTP/1.1 408 ") != NULL);
+    rig_close(&r);
+  }
+}
+
+/* A stream that brings all at once has only so many events of a turn. */
+static void fair_turns(void **state) {
+  (void)state;
+  struct rig r;
+  struct raw c;
+  setup(&r, WR_SLOW_PAUSE);
+  r.routes[0].slow_high_bytes = 1u << 20;
+  begin(&r, &c);
+  enum { TOTAL = 100000, PIECE = 500 };
+  char piece[PIECE * 8 + 1], out[PIECE * 8 + 32];
+  for (unsigned i = 0; i < PIECE; i++)
+    memcpy(piece + i * 8, "data:1\n\n", 9);
+  int n = snprintf(out, sizeof out, "%zx\r\n%s\r\n", strlen(piece), piece);
+  uint64_t before = 0, most = 0, until_ms = clock_ms() + 60000;
+  for (unsigned sent = 0; wr_relay_stats(r.relay)->events < TOTAL;) {
+    assert_true(clock_ms() < until_ms);
+    for (; sent < TOTAL && wr_conn_unsent_bytes(r.ups[0]->conn) < 262144; sent += PIECE)
+      rig_write(r.ups[0]->conn, out, (size_t)n);
+    wr_loop_turn(r.w.loop, 1);
+    raw_read(&c);
+    uint64_t events = wr_relay_stats(r.relay)->events;
+    if (events - before > most)
+      most = events - before;
+    before = events;
+  }
+  assert_in_range(most, 100, 256);
+  finish(&r, &c);
+  raw_close(&c);
+  rig_close(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(coalesces),      cmocka_unit_test(process_bound),
     cmocka_unit_test(drops),          cmocka_unit_test(stops),
     cmocka_unit_test(hook_stops),     cmocka_unit_test(hook_waits_then_joins),
-    cmocka_unit_test(for_the_ladder),
+    cmocka_unit_test(for_the_ladder), cmocka_unit_test(dripping_requests),
+    cmocka_unit_test(fair_turns),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
