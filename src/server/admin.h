@@ -4,6 +4,7 @@
  *   GET  /readyz    200 "ready", or 503 with the reason (draining, no memory)
  *   GET  /metrics   Prometheus text
  *   GET  /streams   JSON: what runs now
+ *   GET  /upstreams JSON: how each URL of the upstreams stands
  *   GET  /version   JSON
  *   POST /reload    JSON: what came of it: 200, 409 (not now), 422 (the configuration is not valid)
  *   GET  /trace     JSON: what the workers did in the last `seconds` (default 5), for Perfetto;
@@ -40,6 +41,8 @@ struct wr_admin_ops {
   bool (*ready)(void *ctx, struct wr_buf *why);
   /* NULL: 404, as for all below. */
   void (*metrics)(void *ctx, struct wr_prom *out);
+  /* Writes JSON. */
+  void (*upstreams)(void *ctx, wr_prom_sink_fn sink, void *sink_ctx);
   /* Begins to collect; the answer is given by wr_admin_done with this token, at once or
    * later. A token whose client is gone is ignored. */
   void (*streams)(void *ctx, struct wr_admin *admin, uint64_t token);

@@ -94,6 +94,16 @@ static void serve_trace_on(struct wr_admin_conn *c) { ask_trace(c, WR_TRACING_ON
 static void serve_trace_off(struct wr_admin_conn *c) { ask_trace(c, WR_TRACING_OFF); }
 static void serve_trace(struct wr_admin_conn *c) { ask_trace(c, WR_TRACING_TAKE); }
 
+static void serve_upstreams(struct wr_admin_conn *c) {
+  const struct wr_admin_ops *ops = &c->admin->ops;
+  if (!ops->upstreams) {
+    serve_missing(c);
+    return;
+  }
+  ops->upstreams(ops->ctx, body_sink, &c->body);
+  wr_admin_reply(c, 200, "application/json");
+}
+
 static void serve_version(struct wr_admin_conn *c) {
   char bytes[256];
   struct wr_buf buf;
@@ -133,6 +143,7 @@ static const struct page pages[] = {
   { { "/version", 8 }, false, serve_version }, { { "/reload", 7 }, true, serve_reload },
   { { "/drain", 6 }, true, serve_drain },      { { "/trace", 6 }, false, serve_trace },
   { { "/trace/on", 9 }, true, serve_trace_on }, { { "/trace/off", 10 }, true, serve_trace_off },
+  { { "/upstreams", 10 }, false, serve_upstreams },
 };
 
 /* Rebinding needs a name that an attacker controls, so literal addresses pass. HTTP/1.0 may have no

@@ -9,7 +9,12 @@ static void upstream(void *ctx, uint32_t index, struct wr_live_upstream *out) {
   WR_CHECK(index < g->relay.conf->upstream_count);
   uint32_t number = g->plan->upstream_numbers[index] % WR_RELAY_UPSTREAMS;
   uint32_t streams = atomic_load_explicit(&g->shared->upstreams[number], memory_order_relaxed);
-  *out = (struct wr_live_upstream){ .healthy = true, .room = INT64_MAX, .streams = streams,
+  struct wr_upstream_view view = { .healthy = true };
+  if (g->upstreams) wr_upstreams_view(g->upstreams, index, &view);
+  *out = (struct wr_live_upstream){ .healthy = view.healthy,
+                                    .room = INT64_MAX,
+                                    .streams = streams,
+                                    .first_token_s = view.first_token_us / 1e6,
                                     .conf = up };
   if (up->max_streams) out->room = (int64_t)up->max_streams - (int64_t)streams;
 }

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/heap.h"
+#include "server/peers.h"
 
 #define MAX_SHARDS 256
 
@@ -206,6 +207,7 @@ void wr_server_metrics_print(const struct wr_server_shard *list, size_t n,
   print_slow(&shards, out);
   wr_prom_scalar(out, WR_METRIC_SLOW_QUEUED,
                  gauges->shared ? load(&gauges->shared->slow_bytes) : 0);
+  wr_server_peers_print(gauges->book, gauges->now_ms, out);
   wr_metrics_print(metrics, count, out);
   print_loops(&shards, out);
   print_copies(&shards, out);

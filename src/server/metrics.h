@@ -26,6 +26,8 @@ struct wr_server_shard {
 /* What is one for the process. */
 struct wr_server_gauges {
   const struct wr_ledger *ledger; /* borrowed: the process's; may be NULL */
+  struct wr_peer_book *book;       /* borrowed: the process's; may be NULL */
+  uint64_t now_ms;                 /* of the loops' clock */
   const struct wr_relay_shared *shared; /* borrowed: the process's; may be NULL */
   struct wr_tallies *tallies;     /* borrowed: the process's; may be NULL */
   uint64_t started_unix_s;

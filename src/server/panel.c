@@ -11,6 +11,7 @@
 #include "net/listen.h"
 #include "server/admin.h"
 #include "server/metrics.h"
+#include "server/peers.h"
 #include "server/reload.h"
 
 #define ROW_BYTES 1024u
@@ -147,6 +148,8 @@ static void op_metrics(void *ctx, struct wr_prom *out) {
                                           .worker = i };
   }
   struct wr_server_gauges gauges = { .ledger = panel->o.ledger,
+                                     .book = panel->o.book,
+                                     .now_ms = wr_loop_now_ms(panel->o.loop),
                                      .shared = panel->o.shared,
                                      .tallies = panel->o.tallies,
                                      .started_unix_s = panel->started_unix_s,
@@ -159,6 +162,11 @@ static void op_metrics(void *ctx, struct wr_prom *out) {
     gauges.reloads[i] = wr_reload_count(panel->o.reloads, (enum wr_reload_result)i);
   wr_server_metrics_print(shards, n, &gauges, out);
   wr_heap_free(WR_HEAP_SERVER, shards);
+}
+
+static void op_upstreams(void *ctx, wr_prom_sink_fn sink, void *sink_ctx) {
+  struct wr_panel *panel = ctx;
+  wr_server_peers_json(panel->o.book, wr_loop_now_ms(panel->o.loop), sink, sink_ctx);
 }
 
 static enum wr_err op_drain(void *ctx, struct wr_buf *why) {
@@ -208,6 +216,7 @@ enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel
                               .metrics = op_metrics,
                               .streams = op_streams,
                               .trace = op_trace,
+                              .upstreams = op_upstreams,
                               .drain = options->drain ? op_drain : NULL,
                               .reload = options->reload ? op_reload : NULL };
   struct wr_addr addr;

@@ -19,6 +19,7 @@ struct wr_panel_options {
   const struct wr_ledger *ledger;  /* borrowed: the process's */
   struct wr_relay_shared *shared;  /* borrowed: the process's */
   struct wr_tallies *tallies;      /* borrowed: the process's */
+  struct wr_peer_book *book;       /* borrowed: the process's */
   const struct wr_rollout *rollout; /* borrowed: the process's; for the metrics */
   const struct wr_reload *reloads; /* borrowed: the process's; for the metrics */
   void (*drain)(void *ctx);        /* POST /drain */

@@ -267,6 +267,7 @@ static enum wr_err panel_make(struct wr_process *p, const struct wr_conf_server 
                                  .ledger = p->ledger,
                                  .shared = &p->shared,
                                  .tallies = p->tallies,
+                                 .book = p->book,
                                  .rollout = &p->rollout,
                                  .reloads = p->reload,
                                  .drain = drain_asked,

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "server/metrics.h"
+#include "server/peers.h"
+#include "upstream/state.h"
 
 static char page[1 << 20];
 static size_t page_len;
@@ -45,7 +47,19 @@ static void whole_page(void **state) {
     loop[i].turns = 40 + i;
     loop[i].copy_bytes[WR_COPY_TLS] = 5;
   }
+  struct wr_peer_book *book;
+  struct wr_peer_state *peer;
+  struct wr_standing_change change;
+  struct wr_rand rand;
+  const struct wr_conf_breaker conf = { .failures = 1, .open_ms = 60000, .open_max_ms = 60000 };
+  wr_rand_init(&rand, 1);
+  assert_int_equal(wr_peer_book_new(&book), WR_OK);
+  assert_int_equal(wr_peer_state_take(book, "up", "http://a", &peer), WR_OK);
+  wr_peer_state_note(peer, &conf, 0, WR_NOTE_FIRST, 250000, 0, 1000, &rand, &change);
+  wr_peer_state_note(peer, &conf, 0, WR_NOTE_FAILED, 0, 0, 1000, &rand, &change);
   struct wr_server_gauges gauges = { .ledger = ledger,
+                                     .book = book,
+                                     .now_ms = 1000,
                                      .started_unix_s = 99,
                                      .draining = true,
                                      .generation = 7,
@@ -60,6 +74,9 @@ static void whole_page(void **state) {
     if (times(type) != 1) fail_msg("%zu times: %s", times(type), type);
   }
   static const char *const lines[] = {
+    "\nweir_peer_state{upstream=\"up\",url=\"http://a\"} 3\n",
+    "\nweir_peer_first_token_seconds{upstream=\"up\",url=\"http://a\"} 0.25\n",
+    "\nweir_peer_breaker_opens_total{upstream=\"up\",url=\"http://a\"} 1\n",
     "\nweir_events_total 201\n", "\nweir_loop_turns_total{worker=\"1\"} 41\n",
     "\nweir_copied_bytes_total{why=\"tls\"} 10\n", "\nweir_pool_bytes{class=\"tls\"} 777\n",
     "\nweir_config_generation 7\n", "\nweir_generations_live 2\n",
@@ -73,6 +90,13 @@ static void whole_page(void **state) {
   for (unsigned i = 0; i < 2; i++) wr_metrics_free(shards[i].metrics);
   wr_ledger_sub(ledger, WR_CHARGE_TLS, 777);
   wr_ledger_free(ledger);
+  page_len = 0;
+  wr_server_peers_json(book, 1000, to_page, NULL);
+  static const char row[] = "[{\"upstream\":\"up\",\"url\":\"http://a\",\"state\":\"open\",";
+  assert_memory_equal(page, row, sizeof row - 1);
+  assert_non_null(strstr(page, "\"first_token_ms\":250.000,\"failures\":1,\"opens\":1,"));
+  wr_peer_state_give(book, peer);
+  wr_peer_book_free(book);
 }
 
 int main(void) {
