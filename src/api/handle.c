@@ -66,9 +66,10 @@ void *wr_handle_peek(lua_State *L, int arg, enum wr_handle_type type) {
 }
 
 int wr_handle_expired(lua_State *L, enum wr_handle_type type) {
-  return luaL_error(L,
-                    "weir: %s expired (it is only valid inside the hook call that received it%s)",
-                    name_of(type), type == WR_HANDLE_VIEW ? "; use tostring(v) or v:retain()" : "");
+  return wr_lib_error(L,
+                      "weir: %s expired (it is only valid inside the hook call that received it%s)",
+                      name_of(type),
+                      type == WR_HANDLE_VIEW ? "; use tostring(v) or v:retain()" : "");
 }
 
 void *wr_handle_check(lua_State *L, int arg, enum wr_handle_type type) {

@@ -1,6 +1,28 @@
 /* l_base.c: the basic functions that can't be the stock ones, and closed tables. */
 #include "api/lib.h"
 
+#include <stdarg.h>
+
+static void push_where(lua_State *L) {
+  lua_Debug ar;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    if (!lua_getinfo(L, "Sl", &ar) || ar.currentline <= 0) continue;
+    lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
+    return;
+  }
+  lua_pushliteral(L, "");
+}
+
+int wr_lib_error(lua_State *L, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  push_where(L);
+  lua_pushvfstring(L, format, args);
+  va_end(args);
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
 /* A metatable with this field says that its table is not to be changed from outside. */
 static bool is_closed(lua_State *L, int arg) {
   if (luaL_getmetafield(L, arg, "__metatable") == LUA_TNIL) return false;

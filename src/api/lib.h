@@ -29,6 +29,10 @@ void wr_lib_live(lua_State *L);
 /* Replaces the table on top by a closed one that reads from it; see wr_vm_freeze. */
 void wr_lib_freeze(lua_State *L, const char *what);
 
+/* As luaL_error, but the place is the innermost line of a script, also behind functions in C such
+ * as tostring or pcall. Doesn't return. */
+int wr_lib_error(lua_State *L, const char *format, ...);
+
 /* An argument that is a string, a number or a live view, as bytes; raises otherwise. */
 struct wr_span wr_lib_bytes(lua_State *L, int arg);
 /* As string.sub reads i and j: 1-based, negative from the end; gives an offset and a length within

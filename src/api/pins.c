@@ -1,7 +1,6 @@
 #include "api/pins.h"
 
-#include <lauxlib.h>
-
+#include "api/lib.h"
 #include "base/check.h"
 #include "base/heap.h"
 #include "mem/slab.h"
@@ -23,10 +22,10 @@ static struct wr_pin *find(lua_State *L, const struct wr_lpin *p) {
 struct wr_span wr_lpin_bytes(lua_State *L, const struct wr_lpin *p) {
   const struct wr_pin *pin = find(L, p);
   if (!pin)
-    luaL_error(L, "weir: view expired (a retained view is valid in the hooks of its stream, until "
-                  "it is released)");
+    wr_lib_error(L, "weir: view expired (a retained view is valid in the hooks of its stream, "
+                    "until it is released)");
   else if (pin->dying)
-    luaL_error(L, "weir: view expired (it was released)");
+    wr_lib_error(L, "weir: view expired (it was released)");
   return wr_span_make(p->v.ptr, p->v.len);
 }
 
@@ -73,7 +72,7 @@ static uint32_t slot_of(lua_State *L, struct wr_pins *pins) {
   uint32_t count = pins->count ? pins->count * 2 : 4;
   struct wr_pin *more = NULL;
   if (count <= SLOTS_MAX) more = wr_heap_realloc(WR_HEAP_LUA, pins->slots, count * sizeof *more);
-  if (!more) luaL_error(L, "weir: no room for a retained view");
+  if (!more) wr_lib_error(L, "weir: no room for a retained view");
   memset(more + i, 0, (count - i) * sizeof *more);
   pins->slots = more;
   pins->count = count;
@@ -115,27 +114,27 @@ static const char *hold(const struct wr_script *s, struct wr_span bytes, struct 
 void wr_lpin_push(lua_State *L, struct wr_span bytes) {
   struct wr_script *s = wr_script_of(L);
   struct wr_lsession *session = s->stream ? s->stream->policy : NULL;
-  if (!session) luaL_error(L, "view:retain: only in a hook of a stream");
+  if (!session) wr_lib_error(L, "view:retain: only in a hook of a stream");
   WR_CHECK(session != NULL);
   if (bytes.len > s->retained_bytes) /* says so before anything is copied */
-    luaL_error(L, "over the limit: retained (%d of %d bytes)", (int)bytes.len,
-               (int)s->retained_bytes);
+    wr_lib_error(L, "over the limit: retained (%d of %d bytes)", (int)bytes.len,
+                 (int)s->retained_bytes);
   struct wr_lpin *p = wr_handle_new(L, WR_HANDLE_VIEW, sizeof *p, 1);
   p->v.h.flags = WR_VIEW_IS_PIN;
   p->v.h.epoch = 0;
   if (!session->pins) session->pins = wr_heap_zalloc(WR_HEAP_LUA, sizeof *session->pins);
-  if (!session->pins) luaL_error(L, "weir: no room for a retained view");
+  if (!session->pins) wr_lib_error(L, "weir: no room for a retained view");
   struct wr_pins *pins = session->pins;
   uint32_t slot = slot_of(L, pins);
   struct wr_pin pin = { .view = WR_VIEW_NONE };
   wr_budget_charge_bytes(L, bytes.len);
   const char *at = hold(s, bytes, &pin);
-  if (!at) luaL_error(L, "weir: no room for a retained view of %d bytes", (int)bytes.len);
+  if (!at) wr_lib_error(L, "weir: no room for a retained view of %d bytes", (int)bytes.len);
   size_t all = pins->held_bytes + pin.held_bytes;
   pins->held_bytes = all;
   if (all > s->retained_bytes) {
     drop(pins, &pin);
-    luaL_error(L, "over the limit: retained (%d of %d bytes)", (int)all, (int)s->retained_bytes);
+    wr_lib_error(L, "over the limit: retained (%d of %d bytes)", (int)all, (int)s->retained_bytes);
   }
   pin.serial = ++s->pin_serial;
   pins->slots[slot] = pin;

@@ -21,7 +21,8 @@ static bool is_set(struct wr_span lines, struct wr_span name) {
     WR_CHECK(end != NULL);
     if (lines.ptr[name.len] == ':' && wr_span_ieq(wr_span_make(lines.ptr, name.len), name))
       return true;
-    lines = wr_span_sub(lines, (size_t)(end + 1 - lines.ptr), lines.len);
+    size_t line = (size_t)(end + 1 - lines.ptr);
+    lines = wr_span_sub(lines, line, lines.len - line);
   }
   return false;
 }
@@ -41,7 +42,7 @@ static enum wr_err write_edited(struct wr_session *s, struct wr_span head) {
     bool field = out.len > 0 && colon != NULL; /* behind the status */
     if (!field || !is_set(set, wr_span_make(line.ptr, (size_t)(colon - line.ptr))))
       wr_buf_put(&out, line);
-    head = wr_span_sub(head, line.len, head.len);
+    head = wr_span_sub(head, line.len, head.len - line.len);
   }
   wr_buf_put(&out, set);
   wr_buf_put(&out, WR_SPAN("\r\n"));
