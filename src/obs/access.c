@@ -56,6 +56,9 @@ static void put_request(struct wr_line *line, const struct wr_record *record, si
   wr_line_u64(line, "bytes_out", record->bytes_out);
   wr_line_u64(line, "copied_bytes", record->copied_bytes);
   wr_line_u64(line, "attempts", record->attempts);
+  put_text(line, "tried", record->tried, max_bytes);
+  if (record->retried)
+    wr_line_text(line, "retried", wr_span_str(wr_err_label(record->retried)), max_bytes);
   wr_line_bool(line, "reused", record->reused);
   put_usage(line, record);
 }

@@ -83,10 +83,10 @@ static uint64_t affinity(struct wr_session *s, const struct wr_conf_hash *by) {
   return h ? h : by_key(s);
 }
 
-struct wr_peer *wr_session_choose(struct wr_session *s) {
+struct wr_peer *wr_session_choose(struct wr_session *s, uint64_t tried) {
   WR_DCHECK(s->rq != NULL && s->gen != NULL);
   const struct wr_conf_hash *by = wr_group_hash(s->gen->upstreams, s->group);
-  struct wr_choice choice = { .tried = s->tried,
+  struct wr_choice choice = { .tried = tried,
                               .hash = by ? affinity(s, by) : 0,
                               .any = s->attempts == 0 };
   return wr_group_choose(s->gen->upstreams, s->group, &choice);

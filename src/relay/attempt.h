@@ -22,6 +22,8 @@ struct wr_attempt {
   uint8_t noted;        /* 1 + enum wr_note: what its peer has heard of it last; 0: nothing */
   uint32_t epoch;       /* of the peer when it was picked */
   uint64_t started_us;  /* wr_loop_now_us when it was picked */
+  bool judged;          /* its failure has been judged */
+  bool settled;         /* on_response_start has been asked */
   uint8_t dialect;      /* enum wr_dialect: of the events; NONE where framing alone decides */
   struct wr_peer *peer; /* borrowed: held until the attempt ends */
   struct wr_conn *conn; /* owned; NULL while dialing */

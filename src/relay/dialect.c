@@ -137,6 +137,16 @@ struct wr_span wr_dialect_operation(struct wr_span path) {
   return wr_dialect_of(path, false) == WR_DIALECT_NONE ? WR_SPAN("") : WR_SPAN("chat");
 }
 
+/* Only what is known not to exist is ruled out: providers add each other's APIs. */
+bool wr_dialect_served_by(enum wr_dialect dialect, enum wr_kind kind) {
+  static const uint8_t never[WR_KINDS] = {
+    [WR_KIND_OPENAI] = 1u << WR_DIALECT_ANTHROPIC | 1u << WR_DIALECT_OLLAMA,
+    [WR_KIND_ANTHROPIC] = 1u << WR_DIALECT_RESPONSES | 1u << WR_DIALECT_OLLAMA,
+  };
+  WR_DCHECK((unsigned)kind < WR_KINDS);
+  return !(never[kind] >> dialect & 1u);
+}
+
 bool wr_dialect_has_terminator(enum wr_dialect dialect) { return dialect != WR_DIALECT_NONE; }
 
 static void read_number(struct wr_span doc, const struct wr_json_value *v, int64_t *out) {

@@ -43,6 +43,9 @@ struct wr_span wr_dialect_operation(struct wr_span path);
 WR_MUST_USE enum wr_err wr_dialect_read(struct wr_dialects *dialects, enum wr_dialect dialect,
                                         struct wr_event *ev, struct wr_usage *usage);
 
+/* Can an upstream of this kind have an API of this dialect? */
+bool wr_dialect_served_by(enum wr_dialect dialect, enum wr_kind kind);
+
 /* What a stream of this dialect needs to be told before it ends of itself. */
 bool wr_dialect_has_terminator(enum wr_dialect dialect);
 

@@ -76,6 +76,7 @@ enum wr_err wr_session_commit(struct wr_session *s) {
   enum wr_err err = write_head(s);
   s->rq->answer_head = WR_VIEW_NONE;
   if (s->rq->body_done) {
+    if (s->hook) s->hook->request = NULL;
     wr_request_free(s->rq);
     s->rq = NULL;
   }

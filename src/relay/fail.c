@@ -215,6 +215,8 @@ enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_sp
   source_end(s, false);
   int status = wr_err_status(err);
   if (status == 0) status = 500;
+  /* Where nobody else could be asked, what the last one said stands. */
+  if (err == WR_E_UPSTREAM_STATUS && s->rq && s->rq->retry.status) status = s->rq->retry.status;
   char body[1024];
   struct wr_buf out;
   wr_buf_init(&out, body, sizeof body);
@@ -260,24 +262,36 @@ enum wr_step wr_session_answer(struct wr_session *s, struct wr_span text, bool s
   return reply(s, 200, type, wr_buf_span(&out), NULL);
 }
 
-/* Another try is legal while nothing of an answer was seen, the request is still held, and
- * someone is left to ask. */
-static bool may_retry(const struct wr_session *s, enum wr_err err) {
-  if (s->committed || !s->rq || s->rq->streaming) return false;
-  if (s->at->reused && !s->at->answered && s->at->conn && (err == WR_E_RESET || err == WR_E_IO))
-    return true;
-  if (s->attempts >= s->gen->conf->groups[s->group].attempts) return false;
-  return wr_err_retry(err) == WR_RETRY_CONNECT || wr_err_retry(err) == WR_RETRY_TLS;
+/* A kept connection that the upstream has closed meanwhile: it has not read the request. */
+static bool is_stale(const struct wr_session *s, enum wr_err err) {
+  if (s->committed || !s->rq || s->rq->streaming || s->rq->forgotten) return false;
+  return err == WR_E_RESET && s->at->reused && !s->at->answered && s->at->conn;
+}
+
+/* What a policy has said of an attempt that failed. */
+static enum wr_step fail_as_told(struct wr_session *s, enum wr_err err) {
+  WR_CHECK(s->rq != NULL && !s->committed);
+  struct wr_span text = s->rq->retry.fail_text;
+  unsigned status = s->rq->retry.fail_status;
+  if (status == 0) status = (unsigned)wr_err_status(err);
+  remember(s, err, none());
+  wr_session_attempt_end(s, false);
+  return wr_session_refuse(s, status, text, NULL);
 }
 
 enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, struct wr_span why) {
   WR_CHECK(s->at != NULL);
   if (err == WR_E_IO || err == WR_E_CLIENT_GONE) err = WR_E_RESET;
   wr_session_note_failed(s, err);
-  if (may_retry(s, err)) {
-    s->retry_err = (uint8_t)err;
-    if (why.len) wr_session_name(s, none(), none(), why); /* should this try be the last */
+  if (why.len) wr_session_name(s, none(), none(), why); /* should this try be the last */
+  if (is_stale(s, err)) {
+    s->rq->retry.stale = true;
     return WR_STEP_RETRY;
+  }
+  switch (wr_retry_judge(s, err)) {
+    case WR_AGAIN_YES: s->retry_err = (uint8_t)err; return WR_STEP_RETRY;
+    case WR_AGAIN_FAIL: return fail_as_told(s, err);
+    case WR_AGAIN_NO: break;
   }
   if (err == WR_E_RESET && s->events > 0 && s->committed) err = WR_E_TRUNCATED;
   return wr_session_fail(s, err, why);

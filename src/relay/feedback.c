@@ -68,7 +68,6 @@ static enum wr_note note_of(enum wr_err err) {
     case WR_E_IDLE_TIMEOUT:
     case WR_E_UPSTREAM_SYNTAX:
     case WR_E_UPSTREAM_FRAMING:
-    case WR_E_UPSTREAM_STATUS:
     case WR_E_UPSTREAM_ERROR:
     case WR_E_TRUNCATED:
     case WR_E_EVENT_TOO_LARGE:

@@ -152,11 +152,8 @@ static void learn_identity(struct wr_session *s, const struct wr_event *ev) {
 
 /* What a hook may read of the stream, up to date. */
 static void hook_refresh(struct wr_session *s, const struct wr_event *ev) {
-  WR_DCHECK(s->hook != NULL && s->gen->hooks != NULL);
   s->hooked = true;
-  s->hook->now_us = wr_loop_now_us(s->relay->loop);
-  s->hook->sent_bytes = s->out_bytes;
-  s->hook->queued_bytes = wr_session_queued(s);
+  wr_session_hook_now(s);
   learn_identity(s, ev);
 }
 
@@ -212,6 +209,10 @@ static enum wr_err take_event(struct wr_session *s, struct cut *c) {
     return err;
   }
   read_text(s, &ev);
+  if (ev.kind == WR_EVENT_ERROR && wr_retry_judge(s, WR_E_UPSTREAM_ERROR) != WR_AGAIN_NO) {
+    drop_event(s, c);
+    return WR_E_UPSTREAM_ERROR;
+  }
   usage_take(s, &usage);
   if (s->hook && s->route->hooks & (WR_HOOK_EVENT | WR_HOOK_TEXT)) hook_refresh(s, &ev);
   if (s->hook && s->route->hooks & WR_HOOK_EVENT && !ask_policy(s, &ev, c)) {

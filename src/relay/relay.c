@@ -74,6 +74,8 @@ enum wr_err wr_relay_new(const struct wr_relay_options *o, struct wr_relay **out
   relay->drained_fn = o->drained;
   wr_list_init(&relay->sessions);
   wr_timer_init(&relay->drain_timer, drain_fire);
+  if (wr_rand_init_system(&relay->rand) != WR_OK)
+    wr_rand_init(&relay->rand, wr_loop_now_us(o->loop));
   enum wr_err err = wr_dialects_init(&relay->dialects);
   if (err == WR_OK) err = wr_json_compile(&relay->request_prog, wr_request_paths, WR_RQ_PATHS);
   if (err == WR_OK) err = wr_json_compile(&relay->identity_prog, identity_paths, 3);

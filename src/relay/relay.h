@@ -15,6 +15,7 @@
 #include "obs/record.h"
 #include "relay/hooks.h"
 #include "relay/quota.h"
+#include "relay/retry.h"
 #include "upstream/group.h"
 
 struct wr_relay;
@@ -57,7 +58,10 @@ struct wr_relay_stats {
   _Atomic uint64_t dropped_events;
   _Atomic uint64_t heartbeats;
   _Atomic uint64_t pauses;      /* upstream reads stopped for a slow client */
-  _Atomic uint64_t retries;
+  _Atomic uint64_t retries[WR_RETRY_WHYS]; /* by enum wr_retry_why */
+  _Atomic uint64_t fallbacks;              /* of them, those that asked another upstream */
+  _Atomic uint64_t retry_budget_exhausted;
+  _Atomic uint64_t retry_body_gone;
   _Atomic uint64_t refused;     /* 503 for want of memory or room */
   _Atomic uint64_t limited[WR_QUOTAS];  /* requests refused by a limit */
   _Atomic uint64_t slow_did[WR_SLOW_DIDS];

@@ -2,6 +2,7 @@
 #ifndef WR_RELAY_RELAY_PRIV_H
 #define WR_RELAY_RELAY_PRIV_H
 
+#include "base/rand.h"
 #include "relay/dialect.h"
 #include "relay/relay.h"
 #include "relay/request.h"
@@ -28,6 +29,7 @@ struct wr_relay {
   struct wr_json_prog identity_prog; /* of an answer, from its first event */
   struct wr_json_prog text_prog;  /* of the upstream below */
   const struct wr_conf_upstream *text_prog_of; /* borrowed: a generation's; only compared */
+  struct wr_rand rand;            /* of the waits between attempts */
   struct wr_head head;            /* scratch: the head that is being parsed or written from */
   const struct wr_request *head_of; /* borrowed: whose head that is; only compared */
   struct wr_window_reader *window_reader; /* owned; NULL until a route wants text */

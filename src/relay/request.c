@@ -47,6 +47,8 @@ void wr_request_forget(struct wr_request *rq) {
   wr_viewq_init(&rq->body);
   rq->scan = NULL;
   rq->model = NULL;
+  rq->hook = NULL;
+  rq->forgotten = true;
   wr_arena_fini(&rq->arena);
 }
 

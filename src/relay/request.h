@@ -6,11 +6,13 @@
 #include "mem/arena.h"
 #include "mem/viewq.h"
 #include "relay/headbuf.h"
+#include "relay/retry.h"
 #include "wire/head.h"
 #include "wire/http1_body.h"
 #include "wire/json_stream.h"
 
 struct wr_conf_upstream;
+struct wr_hook_request;
 struct wr_session;
 struct wr_buf;
 
@@ -28,7 +30,8 @@ enum wr_request_path {
 };
 extern const char *const wr_request_paths[WR_RQ_PATHS];
 
-/* A request whose held body is larger than this is not kept for a second attempt. */
+/* A body up to this size is kept until the answer begins, for a kept connection that turns out to
+ * be dead. Larger ones are kept only where another attempt is possible and memory isn't short. */
 #define WR_REQUEST_RESEND_BYTES 65536u
 
 struct wr_request {
@@ -44,6 +47,8 @@ struct wr_request {
   bool body_done;              /* the client's body has ended */
   bool streaming;              /* bytes beyond the held ones flow by: no second attempt */
   bool head_sent;
+  bool forgotten;              /* nothing is held any more */
+  bool kept;                   /* the body stays when it has been sent */
   bool malformed;              /* the body isn't the JSON that it should be */
   bool expect;                 /* 100-continue is waited for */
   int8_t stream;               /* 1, 0, -1: not said */
@@ -51,6 +56,8 @@ struct wr_request {
   int64_t cap_tokens;          /* -1: none */
   uint64_t content_length;
   uint64_t held_bytes; /* of the body, when its beginning was sent */
+  struct wr_retry_state retry;
+  struct wr_hook_request *hook; /* borrowed: the arena; NULL: no policy */
   const char *model; /* borrowed: the arena; what to put in place of the client's model, or NULL */
 };
 

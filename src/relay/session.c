@@ -40,7 +40,7 @@ static void fields_reset(struct wr_session *s) {
   s->route = NULL;
   s->key = NULL;
   s->group = 0;
-  s->tried = 0;
+  s->tried = s->asked = 0;
   s->id = 0;
   s->started_us = 0;
   s->first_byte_us = s->first_token_us = NEVER;
@@ -216,5 +216,7 @@ void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span m
   s->path_len = (uint16_t)path.len;
   s->model_len = (uint16_t)model.len;
   s->why_len = (uint16_t)why.len;
-  if (s->hook) s->hook->model = wr_session_model(s);
+  if (!s->hook) return;
+  s->hook->model = wr_session_model(s);
+  wr_session_hook_held(s);
 }

@@ -64,7 +64,7 @@ struct wr_session {
   uint8_t mode;               /* enum wr_mode: of the answer's body */
   uint8_t outcome;            /* enum wr_outcome; NONE while it runs */
   uint8_t due_err;            /* enum wr_err: what WR_DUE_STEP means */
-  uint8_t retry_err;          /* enum wr_err: why the last attempt failed */
+  uint8_t retry_err;          /* enum wr_err: why the last attempt but the present failed */
   uint16_t err;               /* enum wr_err: why the outcome is what it is */
   uint16_t status;            /* sent to the client, 0: none yet */
   uint16_t upstream_status;
@@ -116,7 +116,8 @@ struct wr_session {
   char *names;                /* owned: path and model, for the record */
   uint16_t path_len, model_len, why_len; /* in names, in this order */
   uint32_t group;             /* index of conf->groups */
-  uint64_t tried;             /* bit a peer */
+  uint64_t tried;             /* bit a peer: not to be asked in this round */
+  uint64_t asked;             /* bit an upstream of the generation: there was an attempt */
   struct wr_stream stream;
   struct wr_reader reader;
   uint64_t id;
@@ -163,6 +164,20 @@ struct wr_span wr_session_model(const struct wr_session *s);
 void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span model,
                      struct wr_span why);
 void wr_session_mark(struct wr_session *s);
+
+/* step_dial.c: is the model one of this upstream's, and the API one that it can have? *name: its
+ * own name for the model; NULL: unchanged. */
+bool wr_session_serves(const struct wr_session *s, const struct wr_conf_upstream *up,
+                       const char **name);
+
+/* hook_request.c: what a policy knows of the request, for as long as that is held. */
+WR_MUST_USE enum wr_err wr_session_hook_make(struct wr_session *s, const struct wr_conf_key *key);
+/* Brings what a policy reads outside of events up to date. */
+void wr_session_hook_now(struct wr_session *s);
+/* What is held is about to go or has moved. */
+void wr_session_hook_held(struct wr_session *s);
+/* Asks on_response_start, once an attempt. WAIT: the answer may begin; else what happens then. */
+enum wr_step wr_session_hook_response(struct wr_session *s);
 
 /* step_end.c: the line of a connection on which nothing was asked. */
 void wr_session_record_unused(struct wr_session *s);

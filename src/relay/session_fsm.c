@@ -108,6 +108,7 @@ static enum wr_step deadlines(struct wr_session *s) {
     switch ((enum wr_due)i) {
       case WR_DUE_STEP:
         if (s->step == WR_STEP_READ_HEAD && !s->rq) return WR_STEP_FINISH;
+        if (s->step == WR_STEP_RETRY) break; /* the wait before the next attempt is over */
         if (s->step == WR_STEP_FLUSH) {
           if (!s->err) s->err = WR_E_CLIENT_SLOW;
           return wr_session_client_gone(s);
@@ -130,6 +131,7 @@ static enum wr_step deadlines(struct wr_session *s) {
       case WR_DUE_POOL: /* the step looks again */
         if (s->rq && s->step < WR_STEP_STREAM) {
           wr_request_tidy(s);
+          wr_session_hook_held(s);
           wr_session_due_tidy(s);
         }
         break;

@@ -7,6 +7,7 @@
 #include "relay/feedback.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
+#include "upstream/retry.h"
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
@@ -27,6 +28,12 @@ static int model_for(const struct wr_conf_upstream *up, struct wr_span model, co
   return -1;
 }
 
+bool wr_session_serves(const struct wr_session *s, const struct wr_conf_upstream *up,
+                       const char **name) {
+  if (!wr_dialect_served_by((enum wr_dialect)s->dialect, up->kind)) return false;
+  return model_for(up, wr_session_model(s), name) >= 0;
+}
+
 /* Where the attempts of a peer's upstream are counted, over all workers. */
 static _Atomic uint32_t *running(const struct wr_session *s, const struct wr_peer *peer) {
   return &s->relay->shared->upstreams[wr_relay_upstream_number(s->gen, peer->up)];
@@ -35,6 +42,26 @@ static _Atomic uint32_t *running(const struct wr_session *s, const struct wr_pee
 static bool is_full(const struct wr_session *s, const struct wr_peer *peer) {
   return peer->up->max_streams &&
          atomic_load_explicit(running(s, peer), memory_order_relaxed) >= peer->up->max_streams;
+}
+
+/* May what is held of the body stay when it has been sent? Prompts are long: where memory is short
+ * already, another attempt must not cost more of it. */
+static bool may_keep(const struct wr_session *s) {
+  WR_DCHECK(s->rq != NULL);
+  if (!s->rq->body_done) return false;
+  if (s->rq->body.bytes <= WR_REQUEST_RESEND_BYTES) return true;
+  return wr_retry_may_follow(s) && s->rq->body.bytes <= s->route->inspect_bytes &&
+         wr_ledger_level(wr_slabs_ledger(wr_session_slabs(s))) == 0;
+}
+
+/* What the policy's `s` says of the attempt. */
+static void tell_policy(struct wr_session *s, const struct wr_conf_upstream *up) {
+  size_t index = (size_t)(up - s->gen->conf->upstreams);
+  if (index < 64) s->asked |= UINT64_C(1) << index;
+  if (!s->hook) return;
+  s->hook->upstream = up->name;
+  s->hook->attempt = s->attempts;
+  s->hook->tried = s->asked;
 }
 
 static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, const char *model,
@@ -57,33 +84,41 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, co
   wr_session_note_begin(s);
   s->attempts++;
   atomic_fetch_add_explicit(running(s, peer), 1, memory_order_relaxed);
-  if (s->hook) {
-    s->hook->upstream = peer->up->name;
-    s->hook->attempt = s->attempts;
-  }
+  tell_policy(s, peer->up);
+  s->rq->kept = may_keep(s);
   /* A body that can't be sent twice gets a connection that is surely alive. */
-  bool once = !s->rq->body_done || s->rq->body.bytes > WR_REQUEST_RESEND_BYTES;
-  wr_dial_start(dial, s->gen->upstreams, peer, &s->task, fresh || once);
+  wr_dial_start(dial, s->gen->upstreams, peer, &s->task, fresh || !s->rq->kept);
   wr_session_due_step(s, wr_session_timeouts(s).connect_ms, WR_E_CONNECT_TIMEOUT);
   uint32_t total = wr_session_timeouts(s).total_ms;
   if (total && !s->due[WR_DUE_TOTAL]) wr_session_due(s, WR_DUE_TOTAL, total);
   return WR_STEP_DIAL;
 }
 
+/* Why there is nobody to ask. */
+static enum wr_step nobody(struct wr_session *s, bool unserved, bool full) {
+  if (s->attempts) return wr_session_fail(s, (enum wr_err)s->retry_err, none());
+  if (full) return wr_session_fail(s, WR_E_SHED, none());
+  return wr_session_fail(s, unserved ? WR_E_NO_MODEL : WR_E_NO_PEER, none());
+}
+
 enum wr_step wr_step_pick(struct wr_session *s) {
-  WR_CHECK(s->at == NULL);
+  WR_CHECK(s->at == NULL && s->rq != NULL);
   bool unserved = false, full = false;
+  if (s->attempts == 0) {
+    s->rq->retry.home = s->group;
+    wr_retry_budget_request(wr_upstreams_retry_budget(s->gen->upstreams, s->group),
+                            wr_session_now_ms(s));
+  }
   for (;;) {
-    struct wr_peer *peer = wr_session_choose(s);
-    if (!peer && s->attempts)
-      return wr_session_fail(s, (enum wr_err)s->retry_err, none()); /* why the last one failed */
-    if (!peer && full) return wr_session_fail(s, WR_E_SHED, none());
-    if (!peer) return wr_session_fail(s, unserved ? WR_E_NO_MODEL : WR_E_NO_PEER, none());
-    const char *name = NULL;
-    int served = model_for(peer->up, wr_session_model(s), &name);
-    if (served < 0 || is_full(s, peer)) {
-      if (served < 0) unserved = true;
-      else full = true;
+    uint64_t peers = wr_retry_peers(s, &unserved);
+    if (!peers) return nobody(s, unserved, full);
+    struct wr_peer *peer = wr_session_choose(s, ~peers);
+    if (!peer) { /* none of them is ready: who comes later in the list */
+      s->tried |= peers;
+      continue;
+    }
+    if (is_full(s, peer)) {
+      full = true;
       s->tried |= UINT64_C(1) << peer->index;
       wr_peer_put(peer);
       continue;
@@ -94,7 +129,10 @@ enum wr_step wr_step_pick(struct wr_session *s) {
       s->keep_alive = s->keep_alive && s->rq->body_done;
       return wr_session_fail(s, err, none());
     }
+    const char *name = NULL;
+    (void)model_for(peer->up, wr_session_model(s), &name);
     peer->attempts++;
+    if (s->attempts && s->peer && s->peer->up != peer->up) WR_RELAY_COUNT(s->relay, fallbacks, 1);
     return attempt_begin(s, peer, name, false);
   }
 }
@@ -115,27 +153,54 @@ enum wr_step wr_step_dial(struct wr_session *s) {
   return WR_STEP_SEND;
 }
 
-/* Only entered when wr_session_attempt_failed found that another try is legal. */
-enum wr_step wr_step_retry(struct wr_session *s) {
-  struct wr_attempt *at = s->at;
-  WR_CHECK(at != NULL && !s->committed);
-  struct wr_peer *peer = at->peer;
-  const char *model = at->model;
-  bool stale = at->reused;
-  if (stale) {
-    wr_peer_hold(peer); /* the new attempt's own hold */
-    s->attempts--;   /* a kept connection that had died asked nobody */
-  } else {
-    s->tried |= UINT64_C(1) << peer->index;
-  }
-  wr_session_attempt_end(s, false);
+/* What the attempt that failed has left behind: the next one begins as the first did. */
+static void forget_answer(struct wr_session *s) {
+  WR_DCHECK(!s->committed && s->at == NULL);
   wr_stream_clear(&s->stream);
-  s->source_done = s->clean = s->terminator = s->finish = s->content = false;
+  s->source_done = s->clean = s->terminator = s->finish = s->content = s->no_body = false;
+  s->outcome = WR_OUTCOME_NONE;
+  s->err = 0;
+  s->mode = WR_MODE_RAW;
   s->events = 0;
-  s->rq->head_sent = false;
-  WR_RELAY_COUNT(s->relay, retries, 1);
+  s->open_block = 0;
   s->upstream_status = 0;
-  s->first_byte_us = UINT32_MAX;
-  if (stale) return attempt_begin(s, peer, model, true);
-  return WR_STEP_PICK;
+  s->first_byte_us = s->first_token_us = UINT32_MAX;
+  for (unsigned i = 0; i < 4; i++) s->usage[i] = -1;
+  wr_heap_free(WR_HEAP_RELAY, s->answer_id);
+  s->answer_id = NULL;
+  s->answer_created = 0;
+  s->rq->head_sent = false;
+  if (!s->hook) return;
+  s->hook->events = s->hook->output_tokens = 0;
+  s->hook->first_token_us = UINT64_MAX;
+  s->hook->usage = (struct wr_usage){ -1, -1, -1, -1 };
+}
+
+/* A kept connection that was dead asked nobody: the same peer on a new one. */
+static enum wr_step dial_anew(struct wr_session *s) {
+  struct wr_peer *peer = s->at->peer;
+  const char *model = s->at->model;
+  wr_peer_hold(peer); /* the new attempt's own hold */
+  s->attempts--;
+  s->rq->retry.stale = false;
+  wr_session_attempt_end(s, false);
+  forget_answer(s);
+  WR_RELAY_COUNT(s->relay, retries[WR_RETRY_WHY_STALE], 1);
+  return attempt_begin(s, peer, model, true);
+}
+
+/* Entered when wr_session_attempt_failed found that there is another try; again when the wait
+ * before it is over. */
+enum wr_step wr_step_retry(struct wr_session *s) {
+  WR_CHECK(s->rq != NULL && !s->committed);
+  struct wr_retry_state *r = &s->rq->retry;
+  if (!s->at) return s->due[WR_DUE_STEP] ? WR_STEP_WAIT : WR_STEP_PICK;
+  if (r->stale) return dial_anew(s);
+  wr_session_attempt_end(s, false);
+  forget_answer(s);
+  WR_RELAY_COUNT(s->relay, retries[r->why], 1);
+  r->again = WR_AGAIN_NO;
+  if (!r->delay_ms) return WR_STEP_PICK;
+  wr_session_due_step(s, r->delay_ms, WR_E_INTERNAL);
+  return WR_STEP_WAIT;
 }

@@ -2,6 +2,7 @@
  * ends. */
 #include <time.h>
 
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/heap.h"
 #include "relay/relay_priv.h"
@@ -55,11 +56,27 @@ static uint64_t unix_us(void) {
 
 static int64_t since(uint32_t us) { return us == UINT32_MAX ? -1 : (int64_t)us; }
 
+/* The names of all upstreams that were asked, with commas between them, where there were several
+ * attempts. */
+static struct wr_span tried(const struct wr_session *s, struct wr_buf *out) {
+  const struct wr_conf *conf = s->gen->conf;
+  for (size_t i = 0; s->attempts > 1 && i < conf->upstream_count && i < 64; i++) {
+    if (!(s->asked >> i & 1u)) continue;
+    if (out->len) wr_buf_char(out, ',');
+    wr_buf_put(out, wr_span_str(conf->upstreams[i].name));
+  }
+  return wr_buf_span(out);
+}
+
 static void record(struct wr_session *s) {
   WR_DCHECK(s->outcome > WR_OUTCOME_NONE && s->outcome < WR_OUTCOMES);
-  char addr[128];
+  char addr[128], names[256];
+  struct wr_buf list;
+  wr_buf_init(&list, names, sizeof names);
   struct wr_record r = {
     .kind = WR_RECORD_REQUEST,
+    .tried = tried(s, &list),
+    .retried = s->attempts > 1 ? (enum wr_err)s->retry_err : WR_OK,
     .streamed = s->mode != WR_MODE_RAW,
     .reused = s->reused,
     .status = s->status,

@@ -10,6 +10,9 @@
 #include "relay/session.h"
 #include "wire/http1_parse.h"
 
+/* Hooks that may read the request's body. */
+#define READS_BODY (WR_HOOK_REQUEST | WR_HOOK_RESPONSE_START | WR_HOOK_UPSTREAM_ERROR)
+
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
 /* The client's key: `Authorization: Bearer …`, `x-api-key` or `api-key`. */
@@ -65,51 +68,11 @@ static void read_fields(struct wr_session *s) {
   }
 }
 
-static struct wr_span header(const struct wr_hook_request *rq, struct wr_span name) {
-  const struct wr_session *s = rq->head;
-  const char *base = s->rq->head.head.ptr;
-  const struct wr_field *f = wr_head_find_name(&s->relay->head, base, name, NULL);
-  return f ? wr_span_at(base, f->value) : none();
-}
-
-static void hook_request(struct wr_session *s, const struct wr_head *h, struct wr_verdict *out) {
+static void hook_request(struct wr_session *s, struct wr_verdict *out) {
   WR_DCHECK(s->hook != NULL && s->rq->body.count <= 1);
-  struct wr_request *rq = s->rq;
-  const char *base = rq->head.head.ptr;
-  bool some = rq->body.count > 0; /* a GET has none */
-  struct wr_hook_request in = {
-    .method = wr_span_at(base, h->method_text),
-    .path = wr_span_at(base, h->path),
-    .query = wr_span_at(base, h->query),
-    .model = wr_session_model(s),
-    .stream = rq->stream,
-    .max_tokens = rq->max_tokens,
-    .body_bytes = (int64_t)(rq->length_known ? rq->content_length : s->in_bytes),
-    .body = some ? *wr_viewq_peek(&rq->body, 0) : WR_VIEW_NONE,
-    .body_complete = rq->body_done,
-    .header = header,
-    .head = s,
-  };
-  in.prompt_tokens = in.body_bytes / 4;
-  s->hook->prompt_tokens = in.prompt_tokens;
   s->hooked = true;
-  s->gen->hooks->request(s->gen->hooks->ctx, s->hook, &in, out);
-}
-
-static enum wr_err hook_make(struct wr_session *s, const struct wr_conf_key *key) {
-  s->hook = wr_heap_zalloc(WR_HEAP_RELAY, sizeof *s->hook);
-  if (!s->hook) return WR_E_NOMEM;
-  s->hook->id = s->id;
-  s->hook->route = s->route;
-  s->hook->key = key;
-  s->hook->model = wr_session_model(s);
-  s->hook->upstream = "";
-  s->hook->started_us = s->started_us;
-  s->hook->now_us = wr_loop_now_us(s->relay->loop);
-  s->hook->usage = (struct wr_usage){ -1, -1, -1, -1 };
-  s->hook->prompt_tokens = (int64_t)(s->rq->length_known ? s->rq->content_length : s->in_bytes) / 4;
-  s->hook->first_token_us = UINT64_MAX;
-  return WR_OK;
+  wr_session_hook_held(s);
+  s->gen->hooks->request(s->gen->hooks->ctx, s->hook, s->rq->hook, out);
 }
 
 /* What the verdict changes. */
@@ -157,12 +120,12 @@ enum wr_step wr_step_route(struct wr_session *s) {
   if (s->route->output_tokens) s->rq->cap_tokens = s->route->output_tokens;
   s->group = s->route->to;
   if (!s->gen->hooks || !s->route->hooks) return WR_STEP_PICK;
-  err = hook_make(s, key);
-  if (err == WR_OK && s->route->hooks & WR_HOOK_REQUEST) err = wr_request_flatten(s);
+  err = wr_session_hook_make(s, key);
+  if (err == WR_OK && s->route->hooks & READS_BODY) err = wr_request_flatten(s);
   if (err != WR_OK) return wr_session_fail(s, err, none());
   s->hooked = s->route->hooks & WR_HOOK_END; /* that one hears of every request */
   if (!(s->route->hooks & WR_HOOK_REQUEST)) return WR_STEP_PICK;
   struct wr_verdict v = { .kind = WR_VERDICT_DEFAULT, .max_tokens = -1, .deadline_ms = -1 };
-  hook_request(s, h, &v);
+  hook_request(s, &v);
   return apply(s, &v);
 }

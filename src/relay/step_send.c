@@ -21,12 +21,6 @@
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
-/* Is another attempt possible once this one has been sent? Else nothing needs to be kept for it. */
-static bool may_retry(const struct wr_session *s) {
-  return !s->rq->streaming &&
-         (s->at->reused || s->gen->conf->groups[s->group].attempts > s->attempts);
-}
-
 static enum wr_err put_chunk(struct wr_session *s, struct wr_view *take_v) {
   WR_DCHECK(take_v->len > 0);
   char head[WR_HTTP1_CHUNK_HEAD_BYTES];
@@ -72,9 +66,13 @@ static enum wr_err send_more(struct wr_session *s) {
 
 static enum wr_step sent(struct wr_session *s) {
   wr_session_due_step(s, wr_session_timeouts(s).first_byte_ms, WR_E_FIRST_BYTE_TIMEOUT);
-  if (s->rq->body.bytes > WR_REQUEST_RESEND_BYTES) s->rq->streaming = true; /* sent once */
-  if (!may_retry(s)) wr_request_forget(s->rq);
-  else wr_session_due_tidy(s);
+  if (!s->rq->kept) s->rq->streaming = true; /* sent once */
+  if (s->rq->streaming || !(s->at->reused || wr_retry_may_follow(s))) {
+    wr_request_forget(s->rq);
+    if (s->hook) s->hook->request = NULL;
+  } else {
+    wr_session_due_tidy(s);
+  }
   return WR_STEP_WAIT_FIRST_BYTE;
 }
 
@@ -228,11 +226,11 @@ static enum wr_err answered(struct wr_session *s, const struct wr_head *h, const
   if (err == WR_OK) err = guard_check(s);
   if (err == WR_OK) err = write_answer_head(s, h, base);
   if (err != WR_OK) return err;
-  wr_session_note_answer(s, h, base);
+  if (!at->judged) wr_session_note_answer(s, h, base);
   s->first_byte_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);
   at->keep_alive = h->keep_alive && s->rq->body_done;
   wr_http1_body_init(&at->body, (enum wr_framing)h->framing, h->content_length);
-  wr_headbuf_fini(&s->rq->answer);
+  if (!(s->route->hooks & WR_HOOK_RESPONSE_START)) wr_headbuf_fini(&s->rq->answer);
   wr_session_due_step(s, 0, WR_OK);
   wr_session_due(s, WR_DUE_POOL, 0);
   struct wr_conf_timeouts t = wr_session_timeouts(s);
@@ -267,12 +265,22 @@ static enum wr_err read_answer(struct wr_session *s, struct wr_head *h) {
   }
 }
 
+/* A status that is the upstream's own failure: UPSTREAM_STATUS when the client isn't to see it. */
+static enum wr_err judge(struct wr_session *s, struct wr_head *h) {
+  if (!wr_retry_is_failure(s, h->status)) return WR_OK;
+  if (!s->at->judged) wr_session_note_answer(s, h, s->rq->answer.head.ptr);
+  if (wr_retry_judge_head(s, h, s->rq->answer.head.ptr) != WR_AGAIN_NO) return WR_E_UPSTREAM_STATUS;
+  s->relay->head_of = NULL; /* a policy may have read the request's head meanwhile */
+  return read_answer(s, h);
+}
+
 enum wr_step wr_step_wait_first_byte(struct wr_session *s) {
   WR_CHECK(s->rq != NULL && !s->committed);
   struct wr_attempt *at = s->at;
   struct wr_head *h = &s->relay->head;
   s->relay->head_of = NULL; /* an answer's now */
   enum wr_err err = read_answer(s, h);
+  if (err == WR_OK) err = judge(s, h);
   if (err == WR_OK) err = answered(s, h, s->rq->answer.head.ptr);
   if (err == WR_OK) return WR_STEP_STREAM;
   if (err == WR_E_POOL_FULL) { /* the upstream has answered: that is worth waiting for */

@@ -28,11 +28,20 @@ static void tighten(struct wr_session *s) {
   wr_conn_set_credit(s->at->conn, tight ? SLOW_CREDIT_BYTES : WR_CONN_CREDIT_BYTES);
 }
 
+/* The answer begins, unless a policy has something else in mind: WAIT when it has begun. */
+static enum wr_step begin(struct wr_session *s) {
+  if (s->committed) return WR_STEP_WAIT;
+  enum wr_step other = wr_session_hook_response(s);
+  if (other != WR_STEP_WAIT) return other;
+  return wr_session_commit(s) == WR_OK ? WR_STEP_WAIT : wr_session_client_gone(s);
+}
+
 /* The source has ended well: the answer's end follows its last frame. */
 static enum wr_step source_ended(struct wr_session *s) {
   WR_CHECK(s->at != NULL && !s->source_done);
+  enum wr_step other = begin(s);
+  if (other != WR_STEP_WAIT) return other;
   s->source_done = s->clean = true;
-  if (!s->committed && wr_session_commit(s) != WR_OK) return wr_session_client_gone(s);
   wr_session_attempt_end(s, s->at->keep_alive && s->at->body_ended);
   s->due[WR_DUE_TOTAL] = 0; /* the rest is between the client and the kernel */
   return WR_STEP_FLUSH;
@@ -87,9 +96,11 @@ enum wr_step wr_step_stream(struct wr_session *s) {
   enum wr_err err = wr_pump_run(s);
   bool blocked = err == WR_E_POOL_FULL;
   if (blocked) err = WR_OK;
+  if (s->rq && s->rq->retry.again != WR_AGAIN_NO) return wr_session_attempt_failed(s, err, none());
   /* What is held takes memory: when that is short it must flow. */
   bool commit = may_commit(s) || err == WR_E_END || s->stopping || (blocked && s->stream.count > 0);
-  if (!s->committed && commit && wr_session_commit(s) != WR_OK) return wr_session_client_gone(s);
+  enum wr_step other = commit ? begin(s) : WR_STEP_WAIT;
+  if (other != WR_STEP_WAIT) return other;
   if (s->stopping) return stopped(s);
   if (err == WR_E_END) return source_ended(s);
   if (err != WR_OK) return wr_session_attempt_failed(s, err, none());

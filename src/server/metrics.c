@@ -50,6 +50,16 @@ static void print_loop(const struct shards *shards, enum wr_metric metric, size_
   }
 }
 
+static void print_retries(const struct shards *shards, struct wr_prom *out) {
+  wr_prom_family(out, WR_METRIC_RETRIES);
+  for (unsigned why = 1; why < WR_RETRY_WHYS; why++) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < shards->n; i++)
+      if (shards->list[i].relay) sum += load(&shards->list[i].relay->retries[why]);
+    wr_prom_one(out, "why", wr_retry_why_name(why), sum);
+  }
+}
+
 static void print_relays(const struct shards *shards, struct wr_prom *out) {
   static const struct {
     enum wr_metric metric;
@@ -57,13 +67,15 @@ static void print_relays(const struct shards *shards, struct wr_prom *out) {
   } counters[] = {
 #define AT(metric, member) { WR_METRIC_##metric, offsetof(struct wr_relay_stats, member) }
     AT(CONNECTIONS, connections), AT(CONNECTIONS_OPEN, open), AT(REQUESTS_STARTED, requests),
-    AT(REQUESTS_ACTIVE, active), AT(REFUSED, refused), AT(RETRIES, retries), AT(EVENTS, events),
+    AT(REQUESTS_ACTIVE, active), AT(REFUSED, refused), AT(FALLBACKS, fallbacks),
+    AT(RETRY_BUDGET, retry_budget_exhausted), AT(RETRY_BODY, retry_body_gone), AT(EVENTS, events),
     AT(EVENT_BYTES, event_bytes), AT(EVENTS_DROPPED, dropped_events), AT(HEARTBEATS, heartbeats),
     AT(PAUSES, pauses), AT(COALESCED, coalesced_events), AT(SLOW_DROPPED, slow_dropped_events),
 #undef AT
   };
   for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
     print_relay(shards, counters[i].metric, counters[i].offset, out);
+  print_retries(shards, out);
 }
 
 static void print_slow(const struct shards *shards, struct wr_prom *out) {

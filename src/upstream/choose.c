@@ -142,6 +142,11 @@ static size_t pick_member(struct wr_upstreams *set, uint32_t group, uint64_t ope
   return g->members[ops->pick(&set->groups[group], &want)];
 }
 
+uint64_t wr_upstreams_mask(const struct wr_upstreams *set, uint32_t upstream) {
+  if (!WR_EXPECT(upstream < set->conf->upstream_count)) return 0;
+  return bits_of(&set->ranges[upstream]);
+}
+
 void wr_peer_hold(struct wr_peer *peer) {
   peer->streams++;
   atomic_fetch_add_explicit(&peer->state->streams, 1, memory_order_relaxed);

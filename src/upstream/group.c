@@ -8,6 +8,7 @@
 #include "base/heap.h"
 #include "obs/log.h"
 #include "upstream/set_priv.h"
+#include "upstream/retry.h"
 
 const char *wr_peer_authority(const struct wr_peer *peer) {
   return peer->url ? peer->url->authority : "mock";
@@ -100,7 +101,9 @@ static enum wr_err arrays_make(struct wr_upstreams *set, char *why, size_t why_b
   set->credits = wr_heap_zalloc(WR_HEAP_UPSTREAM, credits * sizeof *set->credits + 1);
   set->tls = wr_heap_zalloc(WR_HEAP_UPSTREAM, conf->upstream_count * sizeof *set->tls + 1);
   set->probes = wr_heap_zalloc(WR_HEAP_UPSTREAM, set->peer_count * sizeof *set->probes + 1);
-  if (!set->peers || !set->ranges || !set->groups || !set->credits || !set->tls || !set->probes) {
+  set->budgets = wr_heap_zalloc(WR_HEAP_UPSTREAM, conf->group_count * sizeof *set->budgets + 1);
+  if (!set->peers || !set->ranges || !set->groups || !set->credits || !set->tls || !set->probes ||
+      !set->budgets) {
     set->peer_count = 0;
     return WR_E_NOMEM;
   }
@@ -156,6 +159,7 @@ void wr_upstreams_free(struct wr_upstreams *set) {
   wr_heap_free(WR_HEAP_UPSTREAM, set->credits);
   wr_heap_free(WR_HEAP_UPSTREAM, set->probes);
   wr_heap_free(WR_HEAP_UPSTREAM, set->tls);
+  wr_heap_free(WR_HEAP_UPSTREAM, set->budgets);
   set->magic = 0;
   wr_heap_free(WR_HEAP_UPSTREAM, set);
 }
@@ -238,6 +242,11 @@ void wr_upstreams_redirect(struct wr_upstreams *set, size_t upstream, const stru
   WR_CHECK(upstream < set->conf->upstream_count && addr->len > 0);
   for (size_t i = 0; i < set->peer_count; i++)
     if (set->peers[i].up == &set->conf->upstreams[upstream]) set->peers[i].addr = *addr;
+}
+
+struct wr_retry_budget *wr_upstreams_retry_budget(struct wr_upstreams *set, uint32_t group) {
+  WR_CHECK(group < set->conf->group_count);
+  return &set->budgets[group];
 }
 
 struct wr_loop *wr_upstreams_loop(struct wr_upstreams *set) { return set->loop; }

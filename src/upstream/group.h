@@ -9,6 +9,7 @@
 #include "net/resolve.h"
 #include "upstream/peer.h"
 
+struct wr_retry_budget;
 struct wr_upstreams;
 
 #define WR_UPSTREAM_MAX_PEERS 64
@@ -61,6 +62,10 @@ struct wr_upstream_view {
 /* index: of conf->upstreams. */
 void wr_upstreams_view(const struct wr_upstreams *set, uint32_t index,
                        struct wr_upstream_view *out);
+/* The peers of an upstream, by its index in conf->upstreams, as bits. */
+uint64_t wr_upstreams_mask(const struct wr_upstreams *set, uint32_t upstream);
+/* That of a group. */
+struct wr_retry_budget *wr_upstreams_retry_budget(struct wr_upstreams *set, uint32_t group);
 
 /* For trials: every peer of an upstream (index of conf->upstreams) is at this address. */
 void wr_upstreams_redirect(struct wr_upstreams *set, size_t upstream, const struct wr_addr *addr);

@@ -68,6 +68,8 @@ struct rig {
   /* What every upstream answers to a whole request by itself; empty: the test does it. */
   struct wr_span answer; /* borrowed: the test's */
   size_t answer_bytes;   /* so many of them */
+  struct wr_span answer_of[2]; /* borrowed: the test's; what one of them answers instead */
+  unsigned asked[2];           /* requests that each has got */
   enum { RIG_STAY, RIG_FIN, RIG_RESET } then;
   bool answer_first_only;      /* later requests of a connection get a reset */
   struct rig_up *ups[RIG_UPS]; /* owned */
@@ -141,11 +143,15 @@ static inline void rig_up_drop(struct rig_up *up) {
 static inline void rig_up_answer(struct rig_up *up) {
   struct rig *r = up->rig;
   up->answered++;
+  r->asked[up->peer]++;
   if (r->answer_first_only && up->answered > 1) {
     rig_up_drop(up);
     return;
   }
-  rig_write(up->conn, r->answer.ptr, r->answer_bytes);
+  if (r->answer_of[up->peer].len)
+    rig_write(up->conn, r->answer_of[up->peer].ptr, r->answer_of[up->peer].len);
+  else
+    rig_write(up->conn, r->answer.ptr, r->answer_bytes);
   if (r->then == RIG_FIN) {
     wr_conn_close(up->conn);
     up->conn = NULL;
@@ -163,7 +169,7 @@ static inline void rig_up_run(struct wr_task *task) {
     up->len += n;
     wr_view_drop(&v);
     size_t whole = rig_request_bytes(up->text);
-    if (whole && up->rig->answer.len) {
+    if (whole && up->rig->answer.len + up->rig->answer_of[up->peer].len > 0) {
       memmove(up->text, up->text + whole, sizeof up->text - whole);
       up->len -= whole;
       rig_up_answer(up);
@@ -222,12 +228,14 @@ static inline void rig_init(struct rig *r) {
     };
     r->members[i][0] = i;
     r->groups[i] = (struct wr_conf_group){
-      .name = r->upstreams[i].name, .members = r->members[i], .member_count = 1, .attempts = 1
+      .name = r->upstreams[i].name, .members = r->members[i], .member_count = 1, .attempts = 1,
+      .retry_on = WR_RETRY_ON_DEFAULT, .retry_budget_permille = 200
     };
   }
   r->members[2][1] = 1;
   r->groups[2] = (struct wr_conf_group){
-    .name = "both", .members = r->members[2], .member_count = 2, .attempts = 2
+    .name = "both", .members = r->members[2], .member_count = 2, .attempts = 2,
+    .retry_on = WR_RETRY_ON_DEFAULT, .retry_budget_permille = 200, .again = true
   };
   r->routes[0] = (struct wr_conf_route){
     .name = "all",

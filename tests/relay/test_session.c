@@ -255,7 +255,7 @@ static void stale_connection(void **state) {
   assert_string_equal(body, WHOLE);
   assert_int_equal(r.up_count, 2);
   assert_int_equal(r.record.attempts, 1);
-  assert_int_equal(wr_relay_stats(r.relay)->retries, 1);
+  assert_int_equal(wr_relay_stats(r.relay)->retries[WR_RETRY_WHY_STALE], 1);
   rig_close(&r);
 }
 
