@@ -7,6 +7,9 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "conf/conf.h"
+#include "policy/load.h"
+
 /* The listener answers within ten seconds, whatever happens. */
 #define WAIT_S 15
 
@@ -64,4 +67,36 @@ struct wr_span wr_admin_body(struct wr_span answer) {
   if (end == NULL) return wr_span_make(NULL, 0);
   size_t head = (size_t)(end - answer.ptr) + 4;
   return wr_span_sub(answer, head, answer.len - head);
+}
+
+static void print_line(void *ctx, struct wr_span line) {
+  fprintf(ctx, "%.*s\n", (int)line.len, line.ptr);
+}
+
+/* A file with errors is told of here: the relay would say the same. */
+static int find_in_file(const char *command, const char *file, struct wr_addr *out) {
+  struct wr_diag diag;
+  struct wr_conf *conf = NULL;
+  wr_diag_init(&diag);
+  enum wr_err err = wr_conf_load_file(file, &conf, &diag);
+  if (err != WR_OK) {
+    wr_diag_print(&diag, print_line, stderr);
+    fprintf(stderr, "weir %s: nothing was asked: %s\n", command, wr_err_text(err));
+  } else if (!conf->server.admin) {
+    fprintf(stderr, "weir %s: %s names no admin listener\n", command, file);
+    err = WR_E_CONFIG;
+  } else {
+    err = wr_addr_parse(wr_span_str(conf->server.admin), out);
+  }
+  if (conf) wr_conf_free(conf);
+  wr_diag_fini(&diag);
+  return err == WR_OK ? 0 : 1;
+}
+
+int wr_admin_find(const char *command, const char *file, const char *admin,
+                  struct wr_addr *out) {
+  if (!admin) return find_in_file(command, file, out);
+  if (wr_addr_parse(wr_span_str(admin), out) == WR_OK) return 0;
+  fprintf(stderr, "weir %s: '%s' is not an address\n", command, admin);
+  return 2;
 }

@@ -8,6 +8,11 @@
 #include "base/buf.h"
 #include "net/addr.h"
 
+/* Where the admin listener is: at `admin` as the user wrote it, or else where the configuration
+ * `file` says. 0, or the command's exit code, after an error that names the command. */
+WR_MUST_USE int wr_admin_find(const char *command, const char *file, const char *admin,
+                              struct wr_addr *out);
+
 /* request: "GET /metrics". Appends the whole answer, head included. False: errno says why. */
 WR_MUST_USE bool wr_admin_call(const struct wr_addr *addr, const char *request,
                                struct wr_buf *out);

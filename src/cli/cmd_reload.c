@@ -7,9 +7,7 @@
 #include "base/buf.h"
 #include "base/heap.h"
 #include "cli/admin_call.h"
-#include "conf/conf.h"
 #include "net/addr.h"
-#include "policy/load.h"
 #include "wire/json_doc.h"
 
 #define ANSWER_BYTES (1u << 20)
@@ -24,31 +22,6 @@ static const char usage[] =
     "  -c, --conf FILE  the configuration that names the admin listener (default: conf.lua)\n"
     "      --admin ADDR the admin listener itself: 127.0.0.1:9901, [::1]:9901, "
     "unix:/run/weir.sock\n";
-
-static void print_line(void *ctx, struct wr_span line) {
-  fprintf(ctx, "%.*s\n", (int)line.len, line.ptr);
-}
-
-/* The address that the configuration names. A file with errors is told of here: the relay would
- * say the same. */
-static bool find_admin(const char *file, struct wr_addr *out) {
-  struct wr_diag diag;
-  struct wr_conf *conf = NULL;
-  wr_diag_init(&diag);
-  enum wr_err err = wr_conf_load_file(file, &conf, &diag);
-  if (err != WR_OK) {
-    wr_diag_print(&diag, print_line, stderr);
-    fprintf(stderr, "weir reload: nothing has changed: %s\n", wr_err_text(err));
-  } else if (!conf->server.admin) {
-    fprintf(stderr, "weir reload: %s names no admin listener; send SIGHUP instead\n", file);
-    err = WR_E_CONFIG;
-  } else {
-    err = wr_addr_parse(wr_span_str(conf->server.admin), out);
-  }
-  if (conf) wr_conf_free(conf);
-  wr_diag_fini(&diag);
-  return err == WR_OK;
-}
 
 /* The message of the answer, or all of it. */
 static int tell(struct wr_span answer) {
@@ -106,10 +79,6 @@ int wr_cmd_reload(int argc, char **argv) {
     }
   }
   struct wr_addr addr;
-  if (admin && wr_addr_parse(wr_span_str(admin), &addr) != WR_OK) {
-    fprintf(stderr, "weir reload: '%s' is not an address\n", admin);
-    return 2;
-  }
-  if (!admin && !find_admin(file, &addr)) return 1;
-  return reload(&addr);
+  int code = wr_admin_find("reload", file, admin, &addr);
+  return code ? code : reload(&addr);
 }

@@ -8,6 +8,7 @@
 #include "cli/cmd_mock.h"
 #include "cli/cmd_reload.h"
 #include "cli/cmd_run.h"
+#include "cli/cmd_trace.h"
 #include "cli/cmd_version.h"
 
 static const struct {
@@ -21,6 +22,7 @@ static const struct {
   { "demo", wr_cmd_demo, "see a stream pass through, without a configuration, a key or a network" },
   { "mock", wr_cmd_mock, "a stand-in LLM server for tests and development" },
   { "bench", wr_cmd_bench, "measure a server or a relay with many token streams" },
+  { "trace", wr_cmd_trace, "what the workers of a running relay do, as a file for Perfetto" },
   { "version", wr_cmd_version, "versions of weir and of what it is built with" },
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
