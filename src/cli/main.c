@@ -5,8 +5,10 @@
 #include "cli/cmd_bench.h"
 #include "cli/cmd_check.h"
 #include "cli/cmd_demo.h"
+#include "cli/cmd_explain.h"
 #include "cli/cmd_mock.h"
 #include "cli/cmd_reload.h"
+#include "cli/cmd_replay.h"
 #include "cli/cmd_run.h"
 #include "cli/cmd_trace.h"
 #include "cli/cmd_version.h"
@@ -19,6 +21,8 @@ static const struct {
   { "run", wr_cmd_run, "start the relay" },
   { "reload", wr_cmd_reload, "make a running relay read its configuration again" },
   { "check", wr_cmd_check, "check a configuration; --explain prints what it comes to" },
+  { "explain", wr_cmd_explain, "what becomes of a request, and which hook decided it" },
+  { "replay", wr_cmd_replay, "a recorded stream through the policy, and the difference" },
   { "demo", wr_cmd_demo, "see a stream pass through, without a configuration, a key or a network" },
   { "mock", wr_cmd_mock, "a stand-in LLM server for tests and development" },
   { "bench", wr_cmd_bench, "measure a server or a relay with many token streams" },
