@@ -11,6 +11,40 @@ local function run(args)
 end
 
 describe("weir", function()
+  it("check says which hook runs where, and in which order", function()
+    local file = os.tmpname()
+    local f = assert(io.open(file, "w"))
+    f:write [[
+local function plugin(name, hooks)
+  hooks.name, hooks.api = name, 1
+  return weir.plugin(hooks)
+end
+local function nop() end
+weir.listen "127.0.0.1:0" {}
+weir.upstream "up" { kind = "mock" }
+weir.use { plugin("a", { on_pressure = nop, on_request = nop, on_slow_client = nop, on_upstream_error = nop }) {} }
+weir.route "one" { match = { path = "/one" }, to = "up", on_end = nop,
+  use = { plugin("b", { on_response_start = nop, on_upstream_error = nop, on_slow_client = nop }) {},
+          plugin("c", { on_text = nop, hold = 99 }) {} } }
+]]
+    f:close()
+    local line = "route one  on_request: a(Lua)  on_response_start: b(Lua)  on_text: c(Lua, window 99 B)  "
+      .. "on_slow_client: a(Lua) b(Lua)  on_upstream_error: b(Lua) a(Lua)  on_end: conf.lua(Lua)\n"
+    for _, args in ipairs { "check ", "check --explain " } do
+      local rc, out = run(args .. file)
+      assert.equal(0, rc, out)
+      assert.truthy(out:find(line, 1, true), out)
+      assert.truthy(out:find("weir.use  on_pressure: a(Lua)\n", 1, true), out)
+      if args:find "explain" then
+        for _, want in ipairs { "-- on_slow_client: a(Lua) b(Lua)\n", "-- on_pressure: a(Lua)\n",
+                                "-- on_text: c(Lua, window 99 B)\n" } do
+          assert.truthy(out:find(want, 1, true), out)
+        end
+      end
+    end
+    os.remove(file)
+  end)
+
   it("names itself and its libraries", function()
     for _, args in ipairs { "version", "--version" } do
       local rc, out = run(args)

@@ -55,6 +55,7 @@ static void print_hooks(const struct wr_conf *conf) {
     printf("route %s", r->name);
     for (unsigned h = 0; h < WR_HOOKS; h++)
       if (r->hook_names[h]) printf("  %s: %s", wr_hook_word(h), r->hook_names[h]);
+      else if (1u << h == WR_HOOK_SLOW_CLIENT && r->hooks) printf("  %s: C", wr_hook_word(h));
     printf("%s\n", r->hooks ? "" : "  no hooks");
   }
   if (conf->pressure_hooks) printf("weir.use  on_pressure: %s\n", conf->pressure_hooks);
