@@ -50,7 +50,7 @@ function server:lines(n)
     for line in self:log():gmatch("([^\n]+)\n") do
       local v = json.decode(line)
       assert(v, "not JSON: " .. line)
-      list[#list + 1] = v
+      if not v.event then list[#list + 1] = v end -- what the process says of itself is no exchange
     end
     return #list >= (n or 0)
   end)
