@@ -335,7 +335,9 @@ void wr_session_stop(struct wr_session *s, struct wr_span reason) {
     .reason = reason,
     .sequence = s->events,
     .open_block = s->open_block ? (int64_t)s->open_block - 1 : -1,
-    .output_tokens = s->hook ? (int64_t)s->hook->output_tokens : -1,
+    .unix_s = (uint64_t)time(NULL),
+    .input_tokens = s->usage[0] >= 0 ? s->usage[0] : (int64_t)(s->in_bytes / 4),
+    .output_tokens = s->usage[1] > (int64_t)s->contents ? s->usage[1] : (int64_t)s->contents,
     .finished = s->finish,
   };
   wr_buf_init(&out, text, sizeof text);

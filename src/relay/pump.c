@@ -107,6 +107,7 @@ static void usage_take(struct wr_session *s, const struct wr_usage *u) {
 static void note(struct wr_session *s, const struct wr_event *ev) {
   WR_DCHECK(ev->kind < WR_EVENT_KINDS);
   s->events++;
+  s->contents += ev->content;
   if (ev->terminator) s->terminator = true;
   if (ev->finish) s->finish = true;
   if (ev->kind == WR_EVENT_ERROR && s->outcome == WR_OUTCOME_NONE) {
@@ -148,6 +149,12 @@ static void learn_identity(struct wr_session *s, const struct wr_event *ev) {
   if (v[2].type == WR_JSON_NUMBER &&
       wr_json_u64(wr_json_raw(ev->data, &v[2]), &s->answer_created) != WR_OK)
     s->answer_created = 0;
+}
+
+/* For its client's sake; what hooks may stop is looked at with them. */
+static bool may_be_stopped(const struct wr_session *s) {
+  return s->route->slow_action == WR_SLOW_STOP ||
+         (s->hook && s->route->hooks & WR_HOOK_SLOW_CLIENT);
 }
 
 /* What a hook may read of the stream, up to date. */
@@ -215,6 +222,7 @@ static enum wr_err take_event(struct wr_session *s, struct cut *c) {
   }
   usage_take(s, &usage);
   if (s->hook && s->route->hooks & (WR_HOOK_EVENT | WR_HOOK_TEXT)) hook_refresh(s, &ev);
+  if (s->events == 0 && may_be_stopped(s)) learn_identity(s, &ev);
   if (s->hook && s->route->hooks & WR_HOOK_EVENT && !ask_policy(s, &ev, c)) {
     WR_RELAY_COUNT(s->relay, dropped_events, 1);
     drop_event(s, c);

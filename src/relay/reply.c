@@ -1,6 +1,7 @@
 #include "relay/reply.h"
 
 #include <inttypes.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "wire/sse_write.h"
@@ -111,6 +112,33 @@ static struct wr_span chat_reason(struct wr_span reason) {
   return WR_SPAN("content_filter");
 }
 
+static bool has_usage(const struct wr_reply_ending *e) {
+  return e->input_tokens >= 0 && e->output_tokens >= 0;
+}
+
+/* What was used, in OpenAI's two spellings. */
+static void put_usage(struct wr_buf *out, const char *member, const char *in, const char *made,
+                      const struct wr_reply_ending *e) {
+  put_str(out, member);
+  if (has_usage(e))
+    wr_buf_printf(out,
+                  "{\"%s_tokens\":%" PRId64 ",\"%s_tokens\":%" PRId64
+                  ",\"total_tokens\":%" PRId64 "}",
+                  in, e->input_tokens, made, e->output_tokens,
+                  e->input_tokens + e->output_tokens);
+  else
+    put_str(out, "null");
+}
+
+/* RFC 3339. */
+static void put_time(struct wr_buf *out, uint64_t unix_s) {
+  struct tm tm;
+  time_t t = (time_t)unix_s;
+  char text[32];
+  size_t n = gmtime_r(&t, &tm) ? strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) : 0;
+  wr_buf_put(out, wr_span_make(text, n));
+}
+
 static void ending_chat(struct wr_buf *out, const struct wr_reply_ending *e) {
   if (!e->finished) {
     put_str(out, "data: {\"id\":");
@@ -120,7 +148,9 @@ static void ending_chat(struct wr_buf *out, const struct wr_reply_ending *e) {
     wr_buf_json_string(out, e->model);
     put_str(out, ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":");
     wr_buf_json_string(out, chat_reason(e->reason));
-    put_str(out, "}]}\n\n");
+    put_str(out, "}]");
+    put_usage(out, ",\"usage\":", "prompt", "completion", e);
+    put_str(out, "}\n\n");
   }
   wr_buf_put(out, WR_SSE_DONE);
 }
@@ -135,8 +165,9 @@ static void ending_responses(struct wr_buf *out, const struct wr_reply_ending *e
   wr_buf_json_string(out, length ? WR_SPAN("max_output_tokens") : WR_SPAN("content_filter"));
   put_str(out, "},\"model\":");
   wr_buf_json_string(out, e->model);
-  wr_buf_printf(out, ",\"output\":[],\"usage\":null},\"sequence_number\":%" PRIu64 "}\n\n",
-                e->sequence);
+  put_str(out, ",\"output\":[]");
+  put_usage(out, ",\"usage\":", "input", "output", e);
+  wr_buf_printf(out, "},\"sequence_number\":%" PRIu64 "}\n\n", e->sequence);
 }
 
 static void ending_anthropic(struct wr_buf *out, const struct wr_reply_ending *e) {
@@ -159,15 +190,19 @@ static void ending_anthropic(struct wr_buf *out, const struct wr_reply_ending *e
 static void ending_ollama(struct wr_buf *out, const struct wr_reply_ending *e) {
   put_str(out, "{\"model\":");
   wr_buf_json_string(out, e->model);
-  put_str(out, ",\"created_at\":\"1970-01-01T00:00:00Z\",\"message\":{\"role\":\"assistant\","
-               "\"content\":\"\"},");
+  put_str(out, ",\"created_at\":\"");
+  put_time(out, e->unix_s);
+  put_str(out, "\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},");
   put_str(out, "\"response\":\"\",\"done\":true,\"done_reason\":");
   wr_buf_json_string(out, chat_reason(e->reason));
+  if (has_usage(e))
+    wr_buf_printf(out, ",\"prompt_eval_count\":%" PRId64 ",\"eval_count\":%" PRId64,
+                  e->input_tokens, e->output_tokens);
   put_str(out, "}\n");
 }
 
 void wr_reply_ending(struct wr_buf *out, enum wr_dialect dialect, const struct wr_reply_ending *e) {
-  WR_DCHECK(!out->overflow && e->output_tokens >= -1);
+  WR_DCHECK(!out->overflow && e->output_tokens >= -1 && e->input_tokens >= -1);
   switch (dialect) {
     case WR_DIALECT_CHAT: ending_chat(out, e); break;
     case WR_DIALECT_RESPONSES: ending_responses(out, e); break;

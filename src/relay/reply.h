@@ -22,9 +22,11 @@ struct wr_reply_ending {
   struct wr_span id, model;
   struct wr_span reason;    /* what the policy said: "length", "content_filter", … */
   uint64_t created;         /* chat: Unix seconds of the stream */
+  uint64_t unix_s;          /* Ollama: now */
   uint64_t sequence;        /* Responses: of the next event */
   int64_t open_block;       /* Anthropic: index of the content block that is open, or -1 */
-  int64_t output_tokens;    /* -1: not known */
+  /* As the provider has said, else as weir has counted; -1: not known, then usage isn't told. */
+  int64_t input_tokens, output_tokens;
   bool finished;            /* a finish reason has been sent: only the terminator is missing */
 };
 /* The events that end a stream before its time, so that a client sees a legal end with a reason

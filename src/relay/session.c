@@ -44,7 +44,7 @@ static void fields_reset(struct wr_session *s) {
   s->id = 0;
   s->started_us = 0;
   s->first_byte_us = s->first_token_us = NEVER;
-  s->events = s->out_bytes = s->in_bytes = s->copied = 0;
+  s->events = s->contents = s->out_bytes = s->in_bytes = s->copied = 0;
   for (unsigned i = 0; i < 4; i++) s->usage[i] = -1;
   memset(s->due, 0, sizeof s->due);
 }

@@ -134,6 +134,7 @@ struct wr_session {
   size_t join_at;             /* bytes in the log at which they are joined */
   uint32_t progress;          /* low bits of the client's sent bytes when WR_DUE_SLOW was set */
   uint64_t events;
+  uint64_t contents;          /* events with content: tokens, as far as weir can count them */
   uint64_t out_bytes;         /* of the answer's body */
   uint64_t in_bytes;          /* of the request's body */
   uint64_t copied;

@@ -61,8 +61,9 @@ static void discard_input(struct wr_session *s) {
   while (s->rq && !s->rq->body_done && wr_conn_take(s->client, &v)) wr_view_drop(&v);
 }
 
-/* Who waits for memory must hold as little as it can: the first piece of an event pins the whole
- * block that it came in, and streams that each pin one could wait for each other for ever. */
+/* Who waits for memory, or for its client, must hold as little as it can: the first piece of an
+ * event pins the whole block that it came in, and streams that each pin one could wait for each
+ * other for ever. */
 static void shrink(struct wr_session *s) {
   size_t copied = 0;
   (void)!wr_viewq_compact(&s->at->part, wr_session_slabs(s), WR_CHARGE_CLIENT, &copied);
@@ -80,7 +81,10 @@ static void await(struct wr_session *s, bool blocked) {
     return;
   }
   s->due[WR_DUE_POOL] = 0;
-  if (s->paused) return;
+  if (s->paused) {
+    shrink(s);
+    return;
+  }
   /* What was left for the client's sake while it looked slow. */
   if (wr_conn_input_bytes(s->at->conn) > 0) wr_session_mark(s);
   if (!s->due[WR_DUE_IDLE]) wr_session_due(s, WR_DUE_IDLE, wr_session_idle_ms(s));

@@ -155,6 +155,15 @@ enum wr_err wr_stream_append_framed(struct wr_stream *s, struct wr_view *take_vi
   return WR_OK;
 }
 
+/* A copy in a block of its own; the empty view: no room. */
+static struct wr_view own_block(struct wr_stream *s, const struct wr_view *v,
+                                enum wr_charge charge) {
+  struct wr_block *b = wr_slabs_alloc(s->slabs, v->len, charge);
+  if (!b) return WR_VIEW_NONE;
+  memcpy(b->data, v->ptr, v->len);
+  return wr_view_take(b, 0, v->len);
+}
+
 void wr_stream_compact(struct wr_stream *s, enum wr_charge charge, uint64_t *copied) {
   WR_MAGIC_CHECK(s, WR_STREAM_MAGIC);
   struct wr_rxbuf to;
@@ -164,8 +173,11 @@ void wr_stream_compact(struct wr_stream *s, enum wr_charge charge, uint64_t *cop
     if (!f->view.block || f->view.block->cap <= 2048 || f->view.len * 4u > f->view.block->cap)
       continue;
     struct wr_view moved = WR_VIEW_NONE;
-    if (f->view.len > 2048 || wr_rxbuf_append(&to, wr_view_span(&f->view), &moved) != WR_OK)
+    if (f->view.len > 2048)
+      moved = own_block(s, &f->view, charge);
+    else if (wr_rxbuf_append(&to, wr_view_span(&f->view), &moved) != WR_OK)
       continue;
+    if (moved.len == 0) continue;
     *copied += moved.len;
     wr_view_drop(&f->view);
     f->view = moved;
