@@ -146,18 +146,20 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 SIZE_LIMIT_BYTES := 2000000
 
-.PHONY: deps deps-test demo test test-trixie tidy size install bench bench-quick
+.PHONY: deps deps-test deps-bench demo test test-trixie tidy size install bench bench-quick
 help:
 	@sed -n 's/^## //p' Makefile
 
 ## make [all]       the binary, in build/release/weir (BUILD=debug|asan|tsan, STATIC=1, CC=clang)
 ## make demo        installs what is missing, builds, and shows a relayed stream; needs no key and no network
 ## make test        installs what is missing and runs every test
-## make deps        installs the packages that building needs (deps-test: those of the tests)
+## make deps        installs the packages that building needs (deps-test: those of the tests, deps-bench: of the benchmark)
 deps:
 	@.ci/deps deps
 deps-test:
 	@.ci/deps deps test
+deps-bench:
+	@.ci/deps deps bench
 # A new make: what pkg-config says may have changed.
 demo: deps
 	@$(MAKE) --no-print-directory -s -j2 O=$(O) all
@@ -170,7 +172,7 @@ tidy:
 ## make test-trixie builds and tests in a Debian 13 root folder (as root)
 test-trixie:
 	@.ci/trixie
-## make bench-quick CPU time per event beside the thinnest relay, HAProxy and nginx; about 90 seconds (bench: longer)
+## make bench-quick CPU time per event beside the thinnest relay, HAProxy and nginx; about 90 seconds (bench: 10 minutes)
 bench-quick:
 	@$(MAKE) --no-print-directory -s -j2 O=$(O) all bench-tools
 	@WEIR_BIN=$(O)/weir bench/run --quick

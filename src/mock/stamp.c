@@ -5,8 +5,8 @@
 #include "base/hash.h"
 #include "base/text.h"
 
-/* ,"weir_mock":"TAG-NUMBER-SENT-CHECKE"} with E for "more" (+) or the last one (.) */
-#define OPENS ",\"weir_mock\":\""
+/* ,"mock_stamp":"TAG-NUMBER-SENT-CHECKE"} with E for "more" (+) or the last one (.) */
+#define OPENS ",\"mock_stamp\":\""
 #define OPENS_BYTES (sizeof OPENS - 1)
 #define TAG_AT 0
 #define NUMBER_AT 9
