@@ -7,9 +7,11 @@
 #include "cli/cmd_demo.h"
 #include "cli/cmd_explain.h"
 #include "cli/cmd_mock.h"
+#include "cli/cmd_flag.h"
 #include "cli/cmd_reload.h"
 #include "cli/cmd_replay.h"
 #include "cli/cmd_run.h"
+#include "cli/cmd_status.h"
 #include "cli/cmd_trace.h"
 #include "cli/cmd_version.h"
 
@@ -20,6 +22,8 @@ static const struct {
 } commands[] = {
   { "run", wr_cmd_run, "start the relay" },
   { "reload", wr_cmd_reload, "make a running relay read its configuration again" },
+  { "status", wr_cmd_status, "what a running relay does: workers, policies, upstreams" },
+  { "flag", wr_cmd_flag, "switch a flag of a running relay's policies" },
   { "check", wr_cmd_check, "check a configuration; --explain prints what it comes to" },
   { "explain", wr_cmd_explain, "what becomes of a request, and which hook decided it" },
   { "replay", wr_cmd_replay, "a recorded stream through the policy, and the difference" },

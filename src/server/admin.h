@@ -5,6 +5,9 @@
  *   GET  /metrics   Prometheus text
  *   GET  /streams   JSON: what runs now
  *   GET  /upstreams JSON: how each URL of the upstreams stands
+ *   GET  /status    JSON: the process, its workers, and what policies are put aside
+ *   GET  /flags     JSON: the switches of policies
+ *   POST /flags/NAME/on, /flags/NAME/off   200, or 404: no policy has such a flag
  *   GET  /version   JSON
  *   POST /reload    JSON: what came of it: 200, 409 (not now), 422 (the configuration is not valid)
  *   GET  /trace     JSON: what the workers did in the last `seconds` (default 5), for Perfetto;
@@ -46,6 +49,12 @@ struct wr_admin_ops {
   /* Begins to collect; the answer is given by wr_admin_done with this token, at once or
    * later. A token whose client is gone is ignored. */
   void (*streams)(void *ctx, struct wr_admin *admin, uint64_t token);
+  /* The same for /status. */
+  void (*status)(void *ctx, struct wr_admin *admin, uint64_t token);
+  /* Writes JSON. */
+  void (*flags)(void *ctx, wr_prom_sink_fn sink, void *sink_ctx);
+  /* False: there is no such flag. */
+  bool (*flag)(void *ctx, struct wr_span name, bool on);
   /* Begins a reload; the answer comes in the same way. */
   void (*reload)(void *ctx, struct wr_admin *admin, uint64_t token);
   /* last_ms: for WR_TRACING_TAKE. The answer comes in the same way. */

@@ -104,6 +104,38 @@ static void serve_upstreams(struct wr_admin_conn *c) {
   wr_admin_reply(c, 200, "application/json");
 }
 
+static void serve_status(struct wr_admin_conn *c) { serve_ask(c, c->admin->ops.status); }
+
+static void serve_flags(struct wr_admin_conn *c) {
+  const struct wr_admin_ops *ops = &c->admin->ops;
+  if (!ops->flags) {
+    serve_missing(c);
+    return;
+  }
+  ops->flags(ops->ctx, body_sink, &c->body);
+  wr_admin_reply(c, 200, "application/json");
+}
+
+/* rest: what stands behind "/flags/": NAME/on or NAME/off. */
+static void serve_flag(struct wr_admin_conn *c, struct wr_span rest, enum wr_method method) {
+  const struct wr_admin_ops *ops = &c->admin->ops;
+  bool on = rest.len > 3 && memcmp(rest.ptr + rest.len - 3, "/on", 3) == 0;
+  bool off = rest.len > 4 && memcmp(rest.ptr + rest.len - 4, "/off", 4) == 0;
+  if (method != WR_METHOD_POST) {
+    c->allow = "POST";
+    wr_admin_reply_error(c, 405, "method_not_allowed", WR_SPAN("this page takes POST"));
+  } else if (!on && !off) {
+    wr_admin_reply_error(c, 404, "not_found",
+                         WR_SPAN("a flag is switched with /flags/NAME/on or /flags/NAME/off"));
+  } else if (!ops->flag ||
+             !ops->flag(ops->ctx, wr_span_sub(rest, 0, rest.len - (on ? 3 : 4)), on)) {
+    wr_admin_reply_error(c, 404, "no_flag", WR_SPAN("no policy has a flag of that name"));
+  } else {
+    wr_admin_text_put(&c->body, on ? WR_SPAN("{\"on\":true}\n") : WR_SPAN("{\"on\":false}\n"));
+    wr_admin_reply(c, 200, "application/json");
+  }
+}
+
 static void serve_version(struct wr_admin_conn *c) {
   char bytes[256];
   struct wr_buf buf;
@@ -138,6 +170,7 @@ static void serve_order(struct wr_admin_conn *c,
 static void serve_drain(struct wr_admin_conn *c) { serve_order(c, c->admin->ops.drain); }
 
 static const struct page pages[] = {
+  { { "/status", 7 }, false, serve_status },    { { "/flags", 6 }, false, serve_flags },
   { { "/healthz", 8 }, false, serve_health },  { { "/readyz", 7 }, false, serve_ready },
   { { "/metrics", 8 }, false, serve_metrics }, { { "/streams", 8 }, false, serve_streams },
   { { "/version", 8 }, false, serve_version }, { { "/reload", 7 }, true, serve_reload },
@@ -203,7 +236,10 @@ static void serve(struct wr_admin_conn *c, const struct wr_head *head) {
     serve_page(c, &pages[i], (enum wr_method)head->method);
     return;
   }
-  serve_missing(c);
+  if (path.len > 7 && memcmp(path.ptr, "/flags/", 7) == 0)
+    serve_flag(c, wr_span_sub(path, 7, path.len - 7), (enum wr_method)head->method);
+  else
+    serve_missing(c);
 }
 
 static void refuse(struct wr_admin_conn *c, enum wr_err err) {

@@ -13,8 +13,9 @@
 #include "server/metrics.h"
 #include "server/peers.h"
 #include "server/reload.h"
+#include "server/status.h"
 
-#define ROW_BYTES 1024u
+#define ROW_BYTES 2048u
 #define MOST_ROWS 10000u
 
 struct wr_panel {
@@ -26,7 +27,7 @@ struct wr_panel {
   struct wr_tracing tracing;
 };
 
-/* One question for /streams: each worker adds its rows in turn and mails it on. */
+/* One question for /streams or /status: each worker adds its rows in turn and mails it on. */
 struct ask {
   struct wr_letter letter;
   struct wr_panel *panel;     /* borrowed: waits for its asks */
@@ -35,6 +36,8 @@ struct ask {
   struct wr_buf rows;
   char *room;                 /* owned */
   size_t count;
+  void (*add)(struct ask *a, struct wr_worker *worker); /* on its thread */
+  const char *end;            /* borrowed: static; what closes the rows */
 };
 
 static void ask_free(struct ask *a) {
@@ -52,11 +55,16 @@ static bool room_grow(struct ask *a) {
 }
 
 /* On a worker's thread. */
+static bool begin_row(struct ask *a) {
+  if (a->count >= MOST_ROWS || (wr_buf_room(&a->rows) < ROW_BYTES && !room_grow(a))) return false;
+  if (a->count++) wr_buf_char(&a->rows, ',');
+  return true;
+}
+
 static void put_row(void *ctx, const struct wr_relay_row *r) {
   struct ask *a = ctx;
-  if (a->count >= MOST_ROWS || (wr_buf_room(&a->rows) < ROW_BYTES && !room_grow(a))) return;
+  if (!begin_row(a)) return;
   struct wr_buf *b = &a->rows;
-  if (a->count++) wr_buf_char(b, ',');
   wr_buf_printf(
       b, "{\"id\":\"%" PRIx64 "\",\"worker\":%u,\"step\":\"%s\",\"age_ms\":%" PRIu64 ",\"route\":",
       r->id, a->worker, r->step, r->age_ms);
@@ -80,15 +88,14 @@ static void ask_done(struct wr_letter *letter) {
   struct wr_panel *panel = a->panel;
   WR_CHECK(panel->asks > 0);
   panel->asks--;
-  wr_buf_put(&a->rows, WR_SPAN("]\n"));
+  wr_buf_put(&a->rows, wr_span_str(a->end));
   if (panel->admin) wr_admin_done(panel->admin, a->token, 200, wr_buf_span(&a->rows));
   ask_free(a);
 }
 
 static void ask_worker(struct wr_letter *letter) {
   struct ask *a = WR_CONTAINER(letter, struct ask, letter);
-  struct wr_relay *relay = wr_worker_relay(a->panel->o.workers[a->worker]);
-  if (relay) wr_relay_each(relay, put_row, a);
+  a->add(a, a->panel->o.workers[a->worker]);
   a->worker++;
   ask_next(a);
 }
@@ -103,22 +110,71 @@ static void ask_next(struct ask *a) {
   }
 }
 
-static void op_streams(void *ctx, struct wr_admin *admin, uint64_t token) {
-  struct wr_panel *panel = ctx;
+/* NULL: there is no memory for it. */
+static struct ask *ask_new(struct wr_panel *panel, uint64_t token) {
   struct ask *a = wr_heap_zalloc(WR_HEAP_SERVER, sizeof *a);
   char *room = a ? wr_heap_alloc(WR_HEAP_SERVER, ROW_BYTES * 4) : NULL;
   if (!room) {
     wr_heap_free(WR_HEAP_SERVER, a);
-    wr_admin_done(admin, token, 200, WR_SPAN("[]\n"));
-    return;
+    return NULL;
   }
   a->panel = panel;
   a->token = token;
   a->room = room;
   wr_buf_init(&a->rows, room, ROW_BYTES * 4);
-  wr_buf_char(&a->rows, '[');
   panel->asks++;
+  return a;
+}
+
+static void add_streams(struct ask *a, struct wr_worker *worker) {
+  struct wr_relay *relay = wr_worker_relay(worker);
+  if (relay) wr_relay_each(relay, put_row, a);
+}
+
+static void op_streams(void *ctx, struct wr_admin *admin, uint64_t token) {
+  struct ask *a = ask_new(ctx, token);
+  if (!a) {
+    wr_admin_done(admin, token, 200, WR_SPAN("[]\n"));
+    return;
+  }
+  a->add = add_streams;
+  a->end = "]\n";
+  wr_buf_char(&a->rows, '[');
   ask_next(a);
+}
+
+static void add_status(struct ask *a, struct wr_worker *worker) {
+  if (begin_row(a)) wr_status_worker(worker, &a->rows);
+}
+
+static void op_status(void *ctx, struct wr_admin *admin, uint64_t token) {
+  struct wr_panel *panel = ctx;
+  const struct wr_rollout *r = panel->o.rollout;
+  struct ask *a = ask_new(panel, token);
+  if (!a) {
+    wr_admin_done(admin, token, 503, WR_SPAN("{\"error\":{\"code\":\"no_memory\"}}\n"));
+    return;
+  }
+  a->add = add_status;
+  a->end = "]}\n";
+  wr_buf_put(&a->rows, WR_SPAN("{\"version\":"));
+  wr_buf_json_string(&a->rows, wr_span_str(WR_VERSION));
+  wr_buf_printf(&a->rows,
+                ",\"started\":%" PRIu64 ",\"now\":%" PRIu64 ",\"draining\":%s,\"memory_level\":%u"
+                ",\"generation\":%" PRIu64 ",\"generations_live\":%u,\"workers\":[",
+                panel->started_unix_s, (uint64_t)time(NULL),
+                atomic_load(&panel->o.shared->draining) ? "true" : "false",
+                wr_ledger_level(panel->o.ledger), r && r->current ? r->current->number : 0,
+                r ? r->plans.live : 0);
+  ask_next(a);
+}
+
+static void op_flags(void *ctx, wr_prom_sink_fn sink, void *sink_ctx) {
+  wr_status_flags(((struct wr_panel *)ctx)->o.tallies, sink, sink_ctx);
+}
+
+static bool op_flag(void *ctx, struct wr_span name, bool on) {
+  return wr_tallies_switch(((struct wr_panel *)ctx)->o.tallies, name, on);
 }
 
 static bool op_ready(void *ctx, struct wr_buf *why) {
@@ -217,6 +273,9 @@ enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel
                               .streams = op_streams,
                               .trace = op_trace,
                               .upstreams = op_upstreams,
+                              .status = op_status,
+                              .flags = op_flags,
+                              .flag = op_flag,
                               .drain = options->drain ? op_drain : NULL,
                               .reload = options->reload ? op_reload : NULL };
   struct wr_addr addr;

@@ -471,3 +471,15 @@ const struct wr_logger *wr_worker_logger(const struct wr_worker *w) { return w->
 uint32_t wr_worker_index(const struct wr_worker *w) { return w->o.index; }
 struct wr_relay *wr_worker_relay(struct wr_worker *w) { return w->relay; }
 struct wr_rollout *wr_worker_rollout(const struct wr_worker *w) { return w->o.rollout; }
+
+void wr_worker_policy(const struct wr_worker *w, struct wr_worker_policy *out) {
+  *out = (struct wr_worker_policy){ .engine = NULL };
+  for (struct wr_list *l = w->gens.next; l != &w->gens; l = l->next) {
+    const struct wr_gen *g = WR_CONTAINER(l, struct wr_gen, link);
+    out->generations++;
+    out->engine = g->engine;
+    if (!g->engine) continue;
+    out->retired += wr_engine_retired(g->engine);
+    out->lua_bytes += wr_engine_bytes(g->engine, &out->lua_limit_bytes);
+  }
+}

@@ -24,6 +24,7 @@ struct wr_gen;
 struct wr_plan;
 struct wr_rollout;
 struct wr_tallies;
+struct wr_engine;
 
 struct wr_worker_options {
   uint32_t index;
@@ -79,5 +80,12 @@ uint32_t wr_worker_index(const struct wr_worker *worker);
 struct wr_rollout *wr_worker_rollout(const struct wr_worker *worker);
 /* On the worker's thread. */
 struct wr_relay *wr_worker_relay(struct wr_worker *worker);
+struct wr_worker_policy {
+  uint32_t generations;  /* that requests hold, and the newest */
+  uint32_t retired;      /* of these, those whose hooks are not called any more */
+  size_t lua_bytes, lua_limit_bytes; /* over all of them; of one */
+  const struct wr_engine *engine;    /* borrowed: the newest's; NULL: it has no hooks */
+};
+void wr_worker_policy(const struct wr_worker *worker, struct wr_worker_policy *out);
 
 #endif
