@@ -126,6 +126,18 @@ describe("an attempt that fails before content", function()
     s:stop()
   end))
 
+  it("is one that crawls, where the route has a minimum rate", io_.test(function()
+    local s = weir.run { conf = [[
+      weir.upstream "bad" { kind = "mock", mock = { tokens = 400, rate = 4 } }
+      weir.upstream "good" { kind = "mock", mock = { tokens = 200, numbered = true } }
+      weir.group "up" { "bad", last = "good" }
+    ]] .. dialects.routes:gsub('to = "up"', 'to = "up", min_rate = { chars = 300, window = "400ms" }') }
+    for i, name in ipairs(dialects.names) do expect_answer(name, s, i, "crawl") end
+    local m = s:metrics()
+    assert.equal(3, m['weir_retries_total{why="slow"}'])
+    s:stop()
+  end))
+
   it("is bounded by the budget in an outage", io_.test(function()
     local s = weir.run { conf = conf("status:500", 'on = { "5xx" }, budget = 0.1',
       { upstream = "breaker = { failures = 0, rate = 0 }," }) }

@@ -155,9 +155,9 @@ enum wr_retry_on {
   WR_RETRY_ON_429 = 1u << WR_RETRY_STATUS,
   WR_RETRY_ON_503 = 2u << WR_RETRY_STATUS, /* and 529, which is Anthropic's word for it */
   WR_RETRY_ON_5XX = 4u << WR_RETRY_STATUS,
-  /* The upstream didn't do it, or says so itself. */
+  /* The upstream didn't do it, or says so itself; SLOW is asked for by the route. */
   WR_RETRY_ON_DEFAULT = 1u << WR_RETRY_CONNECT | 1u << WR_RETRY_TLS | 1u << WR_RETRY_ERROR |
-                        WR_RETRY_ON_429 | WR_RETRY_ON_503
+                        1u << WR_RETRY_SLOW | WR_RETRY_ON_429 | WR_RETRY_ON_503
 };
 
 /* Every upstream is also a group of its own, of the same name; groups come after those. */
@@ -229,6 +229,8 @@ struct wr_conf_route {
   uint32_t requests_per_second_per_key, requests_per_second_per_address; /* 0: none */
   uint32_t heartbeat_ms;    /* 15 s; 0: none */
   enum wr_commit commit;
+  uint32_t min_rate_chars;     /* a second, before the commit point; 0: none */
+  uint32_t min_rate_window_ms; /* from the first content; 5 s */
   uint32_t held_bytes; /* lifecycle frames held before the commit point; default 64 KiB */
   enum wr_slow_action slow_action;
   uint32_t slow_high_bytes;        /* 8 KiB */

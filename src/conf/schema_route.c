@@ -154,6 +154,28 @@ const struct wr_schema wr_schema_slow_client = {
   FIELDS(slow_fields),
 };
 
+static const struct wr_option min_rate_fields[] = {
+  { .name = "chars",
+    .type = WR_OPT_INTEGER,
+    .offset = AT(wr_conf_route, min_rate_chars),
+    .def = "0",
+    .max = 1000000,
+    .doc = "characters of content a second; 0: none" },
+  { .name = "window",
+    .type = WR_OPT_DURATION,
+    .offset = AT(wr_conf_route, min_rate_window_ms),
+    .def = "5s",
+    .min = 10,
+    .max = 300000,
+    .doc = "measured for so long from the first content on; the answer is held until then, or "
+           "until so many characters are there" },
+};
+const struct wr_schema wr_schema_min_rate = {
+  .name = "min_rate",
+  .doc = "An upstream whose stream crawls is given up before the client sees it.",
+  FIELDS(min_rate_fields),
+};
+
 static const struct wr_option timeout_fields[] = {
   { .name = "connect",
     .type = WR_OPT_DURATION,
@@ -219,6 +241,10 @@ static const struct wr_option route_fields[] = {
     .def = "content",
     .doc = "when the answer begins: with its first content (failures before it can still be tried "
            "again), or at once" },
+  { .name = "min_rate",
+    .type = WR_OPT_TABLE,
+    .table = &wr_schema_min_rate,
+    .doc = "slower streams are tried elsewhere" },
   { .name = "heartbeat",
     .type = WR_OPT_DURATION,
     .offset = AT(wr_conf_route, heartbeat_ms),

@@ -425,7 +425,8 @@ static const struct wr_option retry_fields[] = {
     .type = WR_OPT_FLAGS,
     .offset = AT(wr_conf_group, retry_on),
     .words = retry_words,
-    .doc = "which failures are tried again; default: `connect`, `tls`, `error`, `429`, `503`" },
+    .doc = "which failures are tried again; default: `connect`, `tls`, `error`, `slow`, "
+           "`429`, `503`" },
   { .name = "backoff",
     .type = WR_OPT_DURATION,
     .offset = AT(wr_conf_group, backoff_ms),

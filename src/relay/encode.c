@@ -71,6 +71,7 @@ enum wr_err wr_session_commit(struct wr_session *s) {
   WR_CHECK(!s->committed);
   s->committed = true;
   s->status = s->upstream_status;
+  s->due[WR_DUE_RATE] = 0;
   if (s->hook) s->hook->status = s->status;
   WR_DCHECK(s->at != NULL && s->rq != NULL && s->rq->answer_head.len > 0);
   enum wr_err err = write_head(s);

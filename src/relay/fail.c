@@ -297,6 +297,15 @@ enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, st
   return wr_session_fail(s, err, why);
 }
 
+enum wr_step wr_session_crawls(struct wr_session *s) {
+  WR_CHECK(s->at != NULL && s->rq != NULL && !s->committed);
+  if (wr_retry_judge(s, WR_E_TOO_SLOW) != WR_AGAIN_NO)
+    return wr_session_attempt_failed(s, WR_E_TOO_SLOW, none());
+  s->at->judged = false; /* it has not failed: it is only slow */
+  s->rq->retry.rate_over = true;
+  return WR_STEP_WAIT;
+}
+
 enum wr_step wr_session_client_gone(struct wr_session *s) {
   WR_CHECK(s->client != NULL);
   /* Who leaves right after the last word has heard it all. */

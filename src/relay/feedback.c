@@ -70,6 +70,7 @@ static enum wr_note note_of(enum wr_err err) {
     case WR_E_UPSTREAM_FRAMING:
     case WR_E_UPSTREAM_ERROR:
     case WR_E_TRUNCATED:
+    case WR_E_TOO_SLOW:
     case WR_E_EVENT_TOO_LARGE:
     case WR_E_EVENT_SYNTAX:
     case WR_E_ENCODING: return WR_NOTE_FAILED;

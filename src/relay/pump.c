@@ -114,6 +114,8 @@ static void note(struct wr_session *s, const struct wr_event *ev) {
     s->outcome = WR_OUTCOME_UPSTREAM_ERROR;
     s->err = WR_E_UPSTREAM_ERROR;
   }
+  if (ev->content && !s->committed && s->route->min_rate_chars)
+    wr_retry_count_chars(s, ev->text.len ? ev->text : ev->data);
   if (ev->content && !s->content) {
     s->content = true;
     s->first_token_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);

@@ -56,7 +56,9 @@ static bool is_held(const struct wr_session *s) {
 }
 
 static bool is_open(const struct wr_session *s) {
-  return !s->committed && !s->content && !s->finish && !s->terminator && !s->stopping &&
+  /* With a minimum rate content is held, too. */
+  bool shown = s->content && !s->route->min_rate_chars;
+  return !s->committed && !shown && !s->finish && !s->terminator && !s->stopping &&
          s->outcome == WR_OUTCOME_NONE;
 }
 
@@ -229,6 +231,32 @@ enum wr_again wr_retry_judge_head(struct wr_session *s, const struct wr_head *h,
     r->busy |= bit(s->at->peer);
   }
   return wr_retry_judge(s, WR_E_UPSTREAM_STATUS);
+}
+
+/* Of JSON text: an escape is one, so is what UTF-8 writes in several bytes. */
+static uint32_t chars_of(struct wr_span text) {
+  uint32_t n = 0;
+  for (size_t i = 0; i < text.len; i++) {
+    unsigned char c = (unsigned char)text.ptr[i];
+    if ((c & 0xc0u) == 0x80u) continue;
+    n++;
+    if (c == '\\' && i + 1 < text.len) i += text.ptr[i + 1] == 'u' ? 5 : 1;
+  }
+  return n;
+}
+
+void wr_retry_count_chars(struct wr_session *s, struct wr_span text) {
+  WR_DCHECK(!s->committed && s->route->min_rate_chars > 0);
+  if (!s->rq || s->rq->retry.rate_over) return;
+  if (!s->due[WR_DUE_RATE]) wr_session_due(s, WR_DUE_RATE, s->route->min_rate_window_ms);
+  uint32_t n = chars_of(text);
+  s->rq->retry.chars = n > UINT32_MAX - s->rq->retry.chars ? UINT32_MAX : s->rq->retry.chars + n;
+}
+
+bool wr_retry_is_fast(const struct wr_session *s) {
+  const struct wr_conf_route *r = s->route;
+  if (!r->min_rate_chars || !s->rq || s->rq->retry.rate_over) return true;
+  return (uint64_t)s->rq->retry.chars * 1000 >= (uint64_t)r->min_rate_chars * r->min_rate_window_ms;
 }
 
 bool wr_retry_fall_back(struct wr_session *s, uint32_t group) {

@@ -45,6 +45,8 @@ struct wr_retry_state {
   uint8_t again;          /* enum wr_again: of the attempt that failed */
   uint8_t why;            /* enum wr_retry_why */
   bool stale;             /* the attempt failed on a kept connection that was dead */
+  bool rate_over;         /* the window of min_rate has passed */
+  uint32_t chars;         /* of content, while it is held for min_rate */
   uint16_t status;        /* of the upstream's answer that was a failure; 0: none */
   uint16_t fail_status;   /* with FAIL; 0: that of the error */
   struct wr_span fail_text; /* borrowed: the request's arena */
@@ -70,6 +72,9 @@ enum wr_again wr_retry_judge_head(struct wr_session *s, const struct wr_head *h,
 bool wr_retry_is_failure(const struct wr_session *s, unsigned status);
 /* The policy wants another group instead of an answer that is about to begin. */
 bool wr_retry_fall_back(struct wr_session *s, uint32_t group);
+/* Content has come that is held: is it fast enough to be shown? Sets WR_DUE_RATE with the first. */
+void wr_retry_count_chars(struct wr_session *s, struct wr_span text);
+bool wr_retry_is_fast(const struct wr_session *s);
 /* Is another attempt possible after the one that runs, so that the request must be kept? */
 bool wr_retry_may_follow(const struct wr_session *s);
 

@@ -47,6 +47,7 @@ enum wr_due {
   WR_DUE_BODY,      /* of the request's body, however it comes */
   WR_DUE_TOKEN,     /* first content */
   WR_DUE_IDLE,      /* next event */
+  WR_DUE_RATE,      /* the content that min_rate asks for */
   WR_DUE_HEARTBEAT,
   WR_DUE_SLOW,      /* a client that doesn't read */
   WR_DUE_POOL,      /* memory was short, or is held for long: another look */
@@ -211,6 +212,9 @@ enum wr_step wr_session_refuse(struct wr_session *s, unsigned status, struct wr_
 enum wr_step wr_session_answer(struct wr_session *s, struct wr_span text, bool stream);
 /* The attempt failed; before the commit point it may be tried elsewhere. */
 enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, struct wr_span why);
+/* The window of min_rate is over and the content isn't there: WAIT when the stream goes on in spite
+ * of that, because there is nobody else. */
+enum wr_step wr_session_crawls(struct wr_session *s);
 /* The client is gone. */
 enum wr_step wr_session_client_gone(struct wr_session *s);
 /* A policy, or weir for a client's sake, ends a stream that runs, legally. */

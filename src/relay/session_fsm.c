@@ -122,6 +122,11 @@ static enum wr_step deadlines(struct wr_session *s) {
       case WR_DUE_TOTAL: return wr_session_fail(s, WR_E_TOTAL_TIMEOUT, none);
       case WR_DUE_TOKEN: return wr_session_attempt_failed(s, WR_E_FIRST_TOKEN_TIMEOUT, none);
       case WR_DUE_IDLE: return wr_session_attempt_failed(s, WR_E_IDLE_TIMEOUT, none);
+      case WR_DUE_RATE: {
+        enum wr_step next = wr_session_crawls(s);
+        if (next != WR_STEP_WAIT) return next;
+        break;
+      }
       case WR_DUE_HEARTBEAT: (void)heartbeat(s); break;
       case WR_DUE_SLOW: {
         enum wr_step next = slow_client(s);

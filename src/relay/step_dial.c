@@ -170,6 +170,8 @@ static void forget_answer(struct wr_session *s) {
   s->answer_id = NULL;
   s->answer_created = 0;
   s->rq->head_sent = false;
+  s->rq->retry.chars = 0;
+  s->rq->retry.rate_over = false;
   if (!s->hook) return;
   s->hook->events = s->hook->output_tokens = 0;
   s->hook->first_token_us = UINT64_MAX;

@@ -14,7 +14,8 @@ static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 /* May the client see the answer's head now? */
 static bool may_commit(const struct wr_session *s) {
   WR_DCHECK(s->route != NULL);
-  return s->mode == WR_MODE_RAW || s->route->commit == WR_COMMIT_ALIVE || s->content ||
+  return s->mode == WR_MODE_RAW || s->route->commit == WR_COMMIT_ALIVE ||
+         (s->content && wr_retry_is_fast(s)) ||
          s->terminator || s->finish || s->outcome != WR_OUTCOME_NONE ||
          s->stream.bytes >= s->route->held_bytes;
 }

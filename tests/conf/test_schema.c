@@ -21,6 +21,7 @@ static const struct wr_schema *const all[] = {
   &wr_schema_match,
   &wr_schema_limits,
   &wr_schema_slow_client,
+  &wr_schema_min_rate,
   &wr_schema_route_timeout,
 };
 

@@ -202,6 +202,9 @@ static const struct bad {
     BASE_L BASE_U "weir.group \"g\" { \"u\", retry = { budget = \"20%\" } }\n" BASE_R },
   { 3, "group 'g': 'retry.attempts' must be from 1 to 10",
     BASE_L BASE_U "weir.group \"g\" { \"u\", retry = { attempts = 0 } }\n" BASE_R },
+  { 3, "route 'r': 'min_rate' needs commit = \"content\": what the client has can't be given up",
+    BASE_L BASE_U "weir.route \"r\" { match = { path = \"/*\" }, to = \"u\", "
+    "min_rate = { chars = 10 }, commit = \"alive\" }\n" },
   /* keys */
   { 3, "keys: 'a.sha256' must be 64 hex digits",
     BASE_L BASE_U "weir.keys { a = { sha256 = \"12\" } }\n" BASE_R },

@@ -411,8 +411,52 @@ static void policy_at_the_start(void **state) {
   rig_close(&p.r);
 }
 
+/* A stream that crawls is given up while all of it is held; one that is fast enough is shown at
+ * once, and one that nobody else can replace is shown late. */
+static void crawling(void **state) {
+  (void)state;
+  struct rig r;
+  rig_two(&r, 0);
+  r.routes[0].min_rate_chars = 50; /* ten in the window: "hello" twice */
+  r.routes[0].min_rate_window_ms = 200;
+  rig_open(&r);
+  answer_with(&r, whole_answer());
+  static char whole[4096], slow[4096], quick[4096];
+  memcpy(whole, r.answer.ptr, r.answer.len);
+  r.answer_of[1] = wr_span_make(whole, r.answer.len);
+  const char *const one[] = { ROLE_2, HELLO };
+  struct wr_span a = chunked(one, 2);
+  memcpy(slow, a.ptr, a.len - 5);
+  r.answer_of[0] = wr_span_make(slow, a.len - 5); /* and then nothing more */
+  expect_second(&r, WR_RETRY_SLOW);
+  assert_int_equal(r.record.retried, WR_E_TOO_SLOW);
+  const char *const two[] = { ROLE_2, HELLO, HELLO };
+  a = chunked(two, 3);
+  memcpy(quick, a.ptr, a.len - 5);
+  r.answer_of[0] = wr_span_make(quick, a.len - 5);
+  do {
+    unsigned before = r.asked[0];
+    rig_ups_drop(&r);
+    assert_true(rig_dial(&r));
+    rig_send(&r, ASK_CLOSE);
+    TURN_UNTIL(&r.w, r.got_len > 0);
+    if (r.asked[0] > before) break;
+  } while (true);
+  assert_non_null(strstr(r.got, "hello"));
+  assert_int_equal(tries(&r, WR_RETRY_SLOW), 1);
+  rig_client_drop(&r);
+  r.answer_of[0] = r.answer_of[1] = wr_span_make(slow, strlen(slow));
+  rig_ups_drop(&r);
+  assert_true(rig_dial(&r));
+  rig_send(&r, ASK_CLOSE);
+  TURN_UNTIL(&r.w, strstr(r.got, "hello") != NULL);
+  assert_int_equal(tries(&r, WR_RETRY_SLOW), 2);
+  rig_close(&r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test(crawling),
     cmocka_unit_test(refusals),        cmocka_unit_test(named),
     cmocka_unit_test(all_fail),        cmocka_unit_test(same_again),
     cmocka_unit_test(last_comes_last), cmocka_unit_test(budget_and_body),
