@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "base/span.h"
+#include "conf/ladder.h"
 #include "conf/secret.h"
 
 /* How one of several is chosen: of an upstream's peers, of a group's members. */
@@ -240,6 +241,7 @@ struct wr_conf_route {
   uint32_t slow_give_up_ms;        /* 30 s above high without progress; 0: never */
   bool open;                       /* no key is asked for, even where weir.keys is declared */
   bool keys_required;              /* weir.keys is declared and the route isn't `open` */
+  bool show_degraded;              /* answers say which step of the ladders they were made on */
   struct wr_conf_timeouts timeout; /* fields that are 0 defer to the upstream's; total_ms too */
   int line;
 };
@@ -266,6 +268,8 @@ struct wr_conf_server {
   uint32_t client_idle_ms; /* a kept-alive client between requests: 75 s */
   uint32_t max_streams;    /* over all workers; 0: as memory allows */
   uint64_t slow_bytes;     /* that may wait beyond the marks of all slow clients; 0: memory / 4 */
+  uint32_t sample_ms;      /* between two looks at the meters: 250 ms */
+  uint64_t process_bytes;  /* that the process may have; 0: what the cgroup or the machine says */
 };
 
 struct wr_conf_lua {
@@ -290,6 +294,7 @@ struct wr_conf {
   const struct wr_conf_key *keys; /* borrowed: conf arena */
   size_t key_count;
   uint32_t timer_count; /* of weir.every */
+  struct wr_conf_ladder ladders[WR_METERS];
   bool keys_declared;
   const char *keys_file; /* borrowed: conf arena; NULL: inline, or none */
   uint32_t hooks;        /* enum wr_hook_bit, of weir.use; those that have no route */

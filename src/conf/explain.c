@@ -429,6 +429,7 @@ void wr_conf_explain(const struct wr_conf *conf, wr_conf_out_fn out, void *ctx) 
   put_groups(&p);
   put_keys(&p);
   put_routes(&p);
+  wr_conf_explain_ladders(conf, out, ctx);
   if (!conf->pressure_hooks) return;
   put_head(&p, "use", NULL, 0);
   put_hooks(&p, "on_pressure", conf->pressure_hooks);

@@ -7,5 +7,7 @@
 #include "conf/schema.h"
 
 void wr_conf_explain(const struct wr_conf *conf, wr_conf_out_fn out, void *ctx);
+/* The part of the above that is about weir.pressure. */
+void wr_conf_explain_ladders(const struct wr_conf *conf, wr_conf_out_fn out, void *ctx);
 
 #endif

@@ -37,6 +37,7 @@ enum wr_option_type {
   WR_OPT_PRICES, /* model = { in, out } */
   WR_OPT_LIMIT,  /* { n } */
   WR_OPT_WEIGHTS, /* { 3, 1 } */
+  WR_OPT_MARK,   /* of a meter: a share or a duration */
   WR_OPT_NAMES,  /* the positional names of a group */
   WR_OPT_NAME,   /* the name of another declaration */
   WR_OPT_USE,    /* a list of plugins with their options */
@@ -76,7 +77,7 @@ extern const struct wr_schema wr_schema_server, wr_schema_lua, wr_schema_listen,
     wr_schema_hash, wr_schema_breaker, wr_schema_health,
     wr_schema_group, wr_schema_retry, wr_schema_key, wr_schema_keys, wr_schema_route,
     wr_schema_match, wr_schema_limits, wr_schema_slow_client, wr_schema_min_rate,
-    wr_schema_route_timeout;
+    wr_schema_route_timeout, wr_schema_pressure;
 
 /* One plain value from the configuration, by whatever language it was said. */
 enum wr_value_type {

@@ -33,6 +33,7 @@ static const char *type_text(const struct wr_option *f) {
   case WR_OPT_LIMIT: return "{ integer }";
   case WR_OPT_WEIGHTS: return "list of integer";
   case WR_OPT_SHARE: return "share, 0 to 1";
+  case WR_OPT_MARK: return "share, or duration";
   case WR_OPT_USE: return "list of plugin";
   case WR_OPT_HOOK: return "function";
   default: return "";
@@ -148,6 +149,7 @@ void wr_schema_print_markdown(wr_conf_out_fn out, void *ctx) {
   const struct printer p = { out, ctx };
   const struct wr_schema *const all[] = { &wr_schema_server,   &wr_schema_lua,   &wr_schema_listen,
                                           &wr_schema_upstream, &wr_schema_group, &wr_schema_keys,
-                                          &wr_schema_key,      &wr_schema_route };
+                                          &wr_schema_key,      &wr_schema_route,
+                                          &wr_schema_pressure };
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) put_section(&p, all[i]);
 }

@@ -20,7 +20,7 @@ static const struct wr_option server_fields[] = {
     .type = WR_OPT_SIZE,
     .offset = AT(wr_conf_server, memory_bytes),
     .def = "64MiB",
-    .min = 1u << 20,
+    .min = 64u << 10,
     .max = UINT64_C(64) << 30,
     .doc = "one pool for all streams, a hard limit" },
   { .name = "admin",
@@ -67,6 +67,20 @@ static const struct wr_option server_fields[] = {
     .def = "0B",
     .doc = "what may wait beyond the `high` marks of all slow clients together; 0: a quarter of "
            "`memory`" },
+  { .name = "sample",
+    .type = WR_OPT_DURATION,
+    .offset = AT(wr_conf_server, sample_ms),
+    .def = "250ms",
+    .min = 10,
+    .max = 10000,
+    .doc = "between two looks at the meters of `weir.pressure`" },
+  { .name = "process_memory",
+    .type = WR_OPT_SIZE,
+    .offset = AT(wr_conf_server, process_bytes),
+    .def = "0B",
+    .max = UINT64_C(1) << 50,
+    .doc = "what the whole process may take, for the meter \"process\"; `\"0B\"`: the limit of its "
+           "cgroup, else the machine's memory" },
 };
 const struct wr_schema wr_schema_server = {
   .name = "server",

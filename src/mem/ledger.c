@@ -44,6 +44,7 @@ enum wr_err wr_ledger_new(size_t pool_bytes, const struct wr_ledger_marks *marks
   struct wr_ledger *l = wr_heap_zalloc(WR_HEAP_MEM, sizeof *l);
   if (!l) return WR_E_NOMEM;
   l->pool_bytes = pool_bytes;
+  atomic_init(&l->alarm_bytes, SIZE_MAX);
   for (unsigned i = 0; i < WR_LEDGER_LEVELS; i++) {
     l->on[i] = (size_t)((double)pool_bytes * marks->on[i]);
     l->off[i] = (size_t)((double)pool_bytes * marks->off[i]);
@@ -84,13 +85,30 @@ static void peak_update(struct wr_ledger *l, size_t used) {
   }
 }
 
+/* More is in use than before. */
+static void risen(struct wr_ledger *l, size_t used) {
+  peak_update(l, used);
+  if (used >= atomic_load_explicit(&l->alarm_bytes, memory_order_relaxed))
+    l->alarm(l->alarm_ctx, used);
+}
+
+void wr_ledger_on_alarm(struct wr_ledger *l, void (*fn)(void *ctx, size_t used_bytes), void *ctx) {
+  l->alarm = fn;
+  l->alarm_ctx = ctx;
+}
+
+void wr_ledger_set_alarm(struct wr_ledger *l, size_t at_bytes) {
+  WR_CHECK(l->alarm != NULL || at_bytes == SIZE_MAX);
+  atomic_store_explicit(&l->alarm_bytes, at_bytes, memory_order_relaxed);
+}
+
 void wr_ledger_add(struct wr_ledger *l, enum wr_charge charge, size_t bytes) {
   WR_CHECK((unsigned)charge < WR_CHARGES);
   if (bytes == 0) return;
   atomic_fetch_add_explicit(&l->bytes[charge], bytes, memory_order_relaxed);
   if (charge == WR_CHARGE_LUA) return;
   size_t used = atomic_fetch_add_explicit(&l->used, bytes, memory_order_relaxed) + bytes;
-  peak_update(l, used);
+  risen(l, used);
   level_update(l);
 }
 
@@ -116,7 +134,7 @@ void wr_ledger_publish(struct wr_ledger *l, const size_t now[WR_CHARGES],
   if (net == 0) return;
   size_t used = atomic_fetch_add_explicit(&l->used, net, memory_order_relaxed) + net;
   WR_DCHECK(used <= SIZE_MAX / 2);
-  peak_update(l, used);
+  if (net <= SIZE_MAX / 2) risen(l, used);
   level_update(l);
 }
 

@@ -53,6 +53,12 @@ size_t wr_ledger_pool_bytes(const struct wr_ledger *ledger);
 size_t wr_ledger_peak_bytes(const struct wr_ledger *ledger);
 /* 0 (calm) .. 4. */
 unsigned wr_ledger_level(const struct wr_ledger *ledger);
+/* Whoever makes the use of the pool reach `at_bytes`, or go on above it, calls fn, with what is in
+ * use then: once a batch at most, on the thread that allocates, so fn is short and takes no memory.
+ * SIZE_MAX: never. The function is set before other threads run; the mark may move at any time. */
+void wr_ledger_on_alarm(struct wr_ledger *ledger, void (*fn)(void *ctx, size_t used_bytes),
+                        void *ctx);
+void wr_ledger_set_alarm(struct wr_ledger *ledger, size_t at_bytes);
 /* May this class have these bytes now? Each class has a ceiling, as a share of the pool, above
  * which it is refused; a refusal is counted. HEAD is refused at 0.90 so that streams that run
  * can finish. */

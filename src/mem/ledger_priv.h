@@ -17,6 +17,9 @@ struct wr_ledger {
   size_t off[WR_LEDGER_LEVELS];
   _Atomic unsigned level;
   _Atomic size_t peak;
+  _Atomic size_t alarm_bytes;
+  void (*alarm)(void *ctx, size_t used_bytes);
+  void *alarm_ctx; /* borrowed: outlives the ledger's users */
   _Atomic size_t bytes[WR_CHARGES];
   _Atomic uint64_t refusals[WR_CHARGES];
 };

@@ -281,6 +281,15 @@ void wr_loop_advance(struct wr_loop *loop, uint64_t us) {
 uint64_t wr_loop_next_timer_ms(struct wr_loop *loop) { return wr_wheel_next_ms(&loop->wheel); }
 
 struct wr_slabs *wr_loop_slabs(struct wr_loop *loop) { return loop->slabs; }
+
+#define SMALL_BLOCK_BYTES 8192u
+
+void wr_loop_shrink(struct wr_loop *loop, bool small) {
+  WR_DCHECK(loop->magic == WR_LOOP_MAGIC);
+  size_t most = wr_slabs_max_block(loop->slabs), want = small ? SMALL_BLOCK_BYTES : 65536;
+  loop->rx.block_bytes = (uint32_t)(want < most ? want : most);
+}
+
 struct wr_loop_stats *wr_loop_stats(struct wr_loop *loop) { return &loop->stats; }
 
 const char *wr_loop_library_version(void) { return uv_version_string(); }

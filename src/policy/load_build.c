@@ -132,6 +132,7 @@ int load_build(lua_State *L) {
   load_groups(L, l);
   load_keys(L, l);
   load_routes(L, l);
+  load_pressure(L, l);
   load_option_names(l);
   load_hooks(L, l); /* prepare runs only in a configuration that holds together so far */
   if (l->diag->errors == 0) load_warnings(l);

@@ -153,23 +153,7 @@ static int decl_listen(lua_State *L) { return named(L, DECL_LISTEN, "weir.listen
 static int decl_upstream(lua_State *L) { return named(L, DECL_UPSTREAM, "weir.upstream"); }
 static int decl_group(lua_State *L) { return named(L, DECL_GROUP, "weir.group"); }
 static int decl_route(lua_State *L) { return named(L, DECL_ROUTE, "weir.route"); }
-
-/* Known to the language, not built yet: refused by name, and the file goes on. */
-static int later_table(lua_State *L) {
-  (void)L;
-  return 0;
-}
-
-static int later(lua_State *L) {
-  const char *function = lua_tostring(L, lua_upvalueindex(1));
-  struct load *l = load_of(L, function);
-  const char *file;
-  int line;
-  load_where(L, l, 1, &file, &line);
-  wr_diag_error(l->diag, file, line, "%s is not available in this version", function);
-  lua_pushcfunction(L, later_table);
-  return 1;
-}
+static int decl_pressure(lua_State *L) { return named(L, DECL_PRESSURE, "weir.pressure"); }
 
 void load_decl_register(lua_State *L) {
   static const luaL_Reg declare[] = {
@@ -177,12 +161,10 @@ void load_decl_register(lua_State *L) {
     { "lua", decl_lua },           { "listen", decl_listen },
     { "upstream", decl_upstream }, { "group", decl_group },
     { "keys", decl_keys },         { "route", decl_route },
-    { "use", decl_use },           { NULL, NULL },
+    { "use", decl_use },           { "pressure", decl_pressure },
+    { NULL, NULL },
   };
   wr_vm_push_weir(L);
   luaL_setfuncs(L, declare, 0);
-  lua_pushliteral(L, "weir.pressure");
-  lua_pushcclosure(L, later, 1);
-  lua_setfield(L, -2, "pressure");
   lua_pop(L, 1);
 }

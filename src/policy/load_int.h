@@ -26,6 +26,7 @@ enum decl_kind {
   DECL_GROUP,
   DECL_KEYS,
   DECL_ROUTE,
+  DECL_PRESSURE,
   DECL_USE,
   /* Not declared in order: a place for messages. */
   DECL_PLUGIN,
@@ -152,6 +153,8 @@ void load_upstreams(lua_State *L, struct load *l);
 void load_groups(lua_State *L, struct load *l);
 void load_keys(lua_State *L, struct load *l);
 void load_routes(lua_State *L, struct load *l);
+/* --- load_pressure.c --- */
+void load_pressure(lua_State *L, struct load *l);
 /* --- load_hooks.c --- */
 /* Fills the registry's list of routes and the masks; runs the plugins' prepare. */
 void load_hooks(lua_State *L, struct load *l);

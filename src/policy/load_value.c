@@ -11,9 +11,10 @@
 #include "policy/load_int.h"
 
 const char *load_decl_word(enum decl_kind kind) {
-  static const char *const words[DECL_KINDS] = { "api",   "server",  "lua",    "listen", "upstream",
-                                                 "group", "keys",    "route",  "use",    "plugin",
-                                                 "counter", "budget", "flag",  "every" };
+  static const char *const words[DECL_KINDS] = { "api",      "server", "lua",    "listen",
+                                                 "upstream", "group",  "keys",   "route",
+                                                 "pressure", "use",    "plugin", "counter",
+                                                 "budget",   "flag",   "every" };
   return words[kind];
 }
 
@@ -265,6 +266,7 @@ static void read_field(lua_State *L, struct load *l, const struct place *at, int
   case WR_OPT_PRICES:
   case WR_OPT_LIMIT:
   case WR_OPT_WEIGHTS:
+  case WR_OPT_MARK:
   case WR_OPT_NAMES:
   case WR_OPT_NAME:
   case WR_OPT_USE:

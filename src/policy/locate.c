@@ -1,6 +1,8 @@
 #include "policy/locate.h"
 
 #include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "base/check.h"
 
@@ -131,12 +133,20 @@ static bool at_key(struct scan *s, enum token first, struct wr_span *key) {
   return true;
 }
 
+/* Does the n-th value without a name stand for "[n]"? */
+static bool is_item(const char *key, size_t n) {
+  char text[24];
+  snprintf(text, sizeof text, "[%zu]", n);
+  return strcmp(key, text) == 0;
+}
+
 int wr_locate(struct wr_span source, int line, const char *const *path, size_t depth) {
   WR_CHECK(depth <= WR_LOCATE_DEPTH);
   struct scan s = { source, 0, 1, wr_span_make(NULL, 0) };
   while (s.line < line && peek(&s, 0) >= 0) step(&s);
   int found = line;
   size_t braces = 0, matched = 0; /* matched options are the tables that we are inside of */
+  size_t items = 0;               /* values without a name, in the innermost of those */
   bool key_may_come = false;
   for (;;) {
     skip_blanks(&s);
@@ -145,9 +155,13 @@ int wr_locate(struct wr_span source, int line, const char *const *path, size_t d
     if (t == T_END || matched == depth) return found;
     struct wr_span key;
     if (key_may_come && braces == matched + 1) {
-      if (at_key(&s, t, &key) && wr_span_eq(key, wr_span_str(path[matched]))) {
+      bool named = at_key(&s, t, &key);
+      bool item = !named && t != T_CLOSE && t != T_SEP;
+      if ((named && wr_span_eq(key, wr_span_str(path[matched]))) ||
+          (item && is_item(path[matched], ++items))) {
         found = here;
         matched++;
+        items = 0;
         if (matched == depth) return found;
       }
     }

@@ -59,6 +59,7 @@ static enum wr_outcome outcome_of(enum wr_err err) {
     case WR_E_POOL_FULL:
     case WR_E_NOMEM:
     case WR_E_SHED:
+    case WR_E_PRESSURE:
     case WR_E_DRAINING: return WR_OUTCOME_SHED;
     case WR_E_IDLE_TIMEOUT:
     case WR_E_FIRST_BYTE_TIMEOUT:
@@ -154,6 +155,7 @@ static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span 
   if (err == WR_OK) err = wr_http1_put_field(&out, WR_SPAN("content-type"), type);
   for (size_t i = 0; err == WR_OK && v && i < v->header_count; i++)
     err = wr_http1_put_field(&out, v->headers[i].name, v->headers[i].value);
+  if (err == WR_OK) err = wr_degrade_field(s, &out);
   if (err == WR_OK) err = put_retry_after(&out, status, s->retry_after_ms, v);
   if (err == WR_OK && s->hook) wr_buf_put(&out, s->hook->headers); /* checked lines */
   if (err == WR_OK && status == 401)
@@ -223,6 +225,17 @@ enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_sp
   wr_reply_error_body(&out, (enum wr_dialect)s->dialect, (unsigned)status,
                       wr_span_str(wr_err_label(err)), message_of(err));
   return reply(s, (unsigned)status, WR_SPAN("application/json"), wr_buf_span(&out), NULL);
+}
+
+/* What waits for the client is dropped, or the end would free nothing; the log can be cut between
+ * chunks only. One that doesn't even take its error event is chosen again, and then breaks off. */
+enum wr_step wr_session_shed(struct wr_session *s) {
+  WR_CHECK(s->shed && s->active);
+  s->shed = false;
+  if (s->step == WR_STEP_FINISH) return WR_STEP_WAIT;
+  if (s->step == WR_STEP_FLUSH && s->outcome == WR_OUTCOME_NONE) remember(s, WR_E_PRESSURE, none());
+  if (s->committed && s->chunk_left == 0 && s->step != WR_STEP_FLUSH) wr_stream_clear(&s->stream);
+  return wr_session_fail(s, WR_E_PRESSURE, none());
 }
 
 enum wr_step wr_session_refuse(struct wr_session *s, unsigned status, struct wr_span text,

@@ -85,6 +85,8 @@ enum wr_err wr_relay_new(const struct wr_relay_options *o, struct wr_relay **out
     return err;
   }
   relay->gen = wr_relay_gen_ref(o->gen);
+  relay->pressed = o->pressed;
+  wr_degrade_init(relay, o->worker);
   *out = relay;
   return WR_OK;
 }
@@ -94,6 +96,7 @@ void wr_relay_free(struct wr_relay *relay) {
   wr_relay_stop(relay);
   WR_CHECK(wr_list_empty(&relay->sessions) && relay->count == 0);
   wr_timer_clear(&relay->drain_timer);
+  wr_degrade_fini(relay);
   wr_relay_gen_unref(relay->gen);
   wr_window_reader_free(relay->window_reader);
   wr_coalescer_free(relay->coalescer);
@@ -146,6 +149,7 @@ void wr_relay_set_gen(struct wr_relay *relay, struct wr_relay_gen *gen) {
   struct wr_relay_gen *old = relay->gen;
   relay->gen = wr_relay_gen_ref(gen);
   relay->text_prog_of = NULL;
+  wr_degrade_refresh(relay);
   wr_relay_gen_unref(old);
 }
 

@@ -13,6 +13,7 @@
 #include "conf/conf.h"
 #include "net/conn.h"
 #include "obs/record.h"
+#include "relay/degrade.h"
 #include "relay/hooks.h"
 #include "relay/quota.h"
 #include "relay/retry.h"
@@ -45,6 +46,7 @@ struct wr_relay_shared {
   _Atomic(struct wr_quotas *) quotas; /* owned; NULL until a limit is met */
   _Atomic uint64_t slow_bytes; /* that wait for slow clients beyond their marks */
   _Atomic uint32_t keys[WR_RELAY_KEYS]; /* requests that run, by the number of a key */
+  struct wr_degrade_shared degrade;
 };
 
 /* Counters of one worker: written by its thread with plain relaxed stores, read by any. */
@@ -68,6 +70,21 @@ struct wr_relay_stats {
   _Atomic uint64_t coalesced_events;    /* that became part of another */
   _Atomic uint64_t slow_dropped_events; /* that were left out for a slow client */
   _Atomic uint64_t outcomes[WR_OUTCOMES];
+  _Atomic uint64_t pressure_step; /* gauge: that holds on this worker */
+  _Atomic uint64_t shedding;      /* gauge: 1 while every new request is refused */
+  _Atomic uint64_t pressure_us[WR_LADDER_STEPS + 1]; /* spent on each step */
+  _Atomic uint64_t loop_lag_us;   /* gauge: how late the loop was at its last tick */
+  _Atomic uint64_t lag_ups, lag_downs; /* steps of this worker's own ladder */
+};
+
+/* The step of a worker has changed. */
+struct wr_relay_change {
+  uint32_t from, to;
+  enum wr_meter meter; /* that brought it there; on the way down, that it came from */
+  bool by_policy;
+  uint32_t value;      /* of the meter, in its unit */
+  uint64_t lasted_us;  /* on the step before */
+  uint32_t actions;    /* bit 1 << enum wr_action: what holds now */
 };
 
 /* One configuration with what belongs to it on this worker. */
@@ -93,6 +110,8 @@ struct wr_relay_options {
   void (*record)(void *ctx,
                  const struct wr_record *record); /* each finished exchange; may be NULL */
   void *record_ctx;                /* borrowed: the worker */
+  uint32_t worker;                 /* its number */
+  void (*pressed)(void *ctx, const struct wr_relay_change *change); /* may be NULL */
   void (*drained)(void *ctx); /* once, when draining and the last connection is gone; may be NULL */
 };
 
@@ -106,6 +125,11 @@ void wr_relay_free(struct wr_relay *relay);
 void wr_relay_accept(struct wr_relay *relay, uint32_t listen_number, struct wr_conn *take_conn);
 /* New requests use this generation from now on, on kept connections too. */
 void wr_relay_set_gen(struct wr_relay *relay, struct wr_relay_gen *gen);
+
+/* Every now and then (server.sample): looks at the ladders. lag_us: how late the call comes. */
+void wr_relay_tick(struct wr_relay *relay, uint64_t lag_us);
+/* How things stand on this worker: for hooks and weir.live. `lua` is left 0, for the engine. */
+void wr_relay_pressure(struct wr_relay *relay, struct wr_hook_pressure *out);
 
 /* In-flight requests go on; each connection closes after its next answer; those that stay idle
  * close after two seconds. */

@@ -23,6 +23,8 @@ struct wr_relay {
   void (*record)(void *ctx, const struct wr_record *record);
   void *record_ctx;               /* borrowed: the worker */
   void (*drained_fn)(void *ctx);
+  void (*pressed)(void *ctx, const struct wr_relay_change *change);
+  struct wr_degrade degrade;
   struct wr_relay_stats stats;
   struct wr_dialects dialects;
   struct wr_json_prog request_prog;

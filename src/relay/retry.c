@@ -120,6 +120,10 @@ static bool plan(struct wr_session *s, bool anew) {
 /* A request that no upstream has got costs nobody anything twice. */
 static bool pays(struct wr_session *s) {
   unsigned why = s->rq->retry.why;
+  if (!wr_degrade_allows(s->relay, WR_ACTION_NO_RETRY)) {
+    wr_degrade_count(s->relay, WR_ACTION_NO_RETRY, 1);
+    return false;
+  }
   if (why == WR_RETRY_CONNECT || why == WR_RETRY_TLS) return true;
   uint32_t home = s->rq->retry.home;
   struct wr_retry_budget *b = wr_upstreams_retry_budget(s->gen->upstreams, home);

@@ -27,7 +27,7 @@ static void fields_reset(struct wr_session *s) {
   s->err = s->status = s->upstream_status = s->attempts = 0;
   s->head_request = s->http10 = s->committed = s->chunked = s->no_body = false;
   s->source_done = s->clean = s->terminator = s->finish = s->content = false;
-  s->policy_failed = false;
+  s->policy_failed = s->shed = false;
   s->paused = s->active = s->stopping = s->hooked = false;
   s->keep_alive = true;
   s->retry_after_ms = 0;

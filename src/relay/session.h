@@ -93,6 +93,7 @@ struct wr_session {
   bool rearm : 1;             /* a deadline was set that the timer doesn't stand before */
   bool slow : 1;              /* the client is above its mark */
   bool tight : 1;             /* the upstream is read in small pieces */
+  bool shed : 1;              /* memory is short, and this stream is the one that ends */
   bool reused : 1;            /* the last attempt's connection came from the shelf */
   uint8_t slow_do;            /* enum wr_slow_action, or a script's "wait" */
   uint8_t method;             /* enum wr_method of the request */
@@ -133,6 +134,7 @@ struct wr_session {
   uint32_t coalesced;         /* events that were joined into others, or left out */
   uint64_t slow_since_ms, slow_moved_ms; /* when it became slow, and took something last */
   size_t join_at;             /* bytes in the log at which they are joined */
+  uint32_t taken;             /* low bits of the client's sent bytes when pressure last looked */
   uint32_t progress;          /* low bits of the client's sent bytes when WR_DUE_SLOW was set */
   uint64_t events;
   uint64_t contents;          /* events with content: tokens, as far as weir can count them */
@@ -215,6 +217,8 @@ enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, st
 /* The window of min_rate is over and the content isn't there: WAIT when the stream goes on in spite
  * of that, because there is nobody else. */
 enum wr_step wr_session_crawls(struct wr_session *s);
+/* Memory is short: the stream ends, and what can be given back is. */
+enum wr_step wr_session_shed(struct wr_session *s);
 /* The client is gone. */
 enum wr_step wr_session_client_gone(struct wr_session *s);
 /* A policy, or weir for a client's sake, ends a stream that runs, legally. */

@@ -152,6 +152,7 @@ static enum wr_step before_steps(struct wr_session *s) {
     if (s->step == WR_STEP_READ_HEAD && !s->rq) return WR_STEP_FINISH;
     return wr_session_client_gone(s);
   }
+  if (s->shed) return wr_session_shed(s);
   return deadlines(s);
 }
 

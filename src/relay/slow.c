@@ -21,9 +21,10 @@ static bool reads_on(const struct wr_session *s) {
 
 size_t wr_slow_bound(const struct wr_session *s) {
   if (!s->committed) return s->route->held_bytes;
-  uint32_t most = s->route->slow_max_bytes;
-  return s->slow && reads_on(s) && most > s->route->slow_high_bytes ? most
-                                                                    : s->route->slow_high_bytes;
+  uint32_t high, low, most = s->route->slow_max_bytes;
+  wr_degrade_marks(s, &high, &low);
+  if (high < s->route->slow_high_bytes) most /= 4; /* memory is short: all of it is less */
+  return s->slow && reads_on(s) && most > high ? most : high;
 }
 
 static bool is_stream(const struct wr_session *s) {
@@ -223,7 +224,9 @@ void wr_slow_end(struct wr_session *s) {
 
 /* Joins when enough has come since the last time, then reads on or doesn't. */
 static void steer(struct wr_session *s) {
-  size_t queued = wr_session_queued(s), high = s->route->slow_high_bytes;
+  uint32_t high, low;
+  wr_degrade_marks(s, &high, &low);
+  size_t queued = wr_session_queued(s);
   bool many = s->stream.count >= FRAMES_MANY;
   if ((reads_on(s) || s->relay->coalesce_all) && s->stream.count > 1 &&
       (s->stream.bytes >= s->join_at || many)) {
@@ -246,11 +249,13 @@ static void steer(struct wr_session *s) {
 enum wr_err wr_slow_turn(struct wr_session *s) {
   WR_DCHECK(s->at != NULL && s->committed);
   size_t queued = wr_session_queued(s);
+  uint32_t high, low;
+  wr_degrade_marks(s, &high, &low);
   if (!s->slow) {
-    if (queued < s->route->slow_high_bytes) return WR_OK;
+    if (queued < high) return WR_OK;
     enum wr_err err = enter(s);
     if (err != WR_OK || s->stopping) return err;
-  } else if (queued <= s->route->slow_low_bytes) {
+  } else if (queued <= low) {
     wr_slow_end(s);
     pause(s, false);
     return WR_OK;

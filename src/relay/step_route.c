@@ -117,8 +117,10 @@ enum wr_step wr_step_route(struct wr_session *s) {
   }
   err = wr_admit_route(s);
   if (err != WR_OK) return wr_session_fail(s, err, none());
+  if (wr_degrade_refuses(s)) return wr_session_fail(s, WR_E_SHED, none());
   if (s->route->output_tokens) s->rq->cap_tokens = s->route->output_tokens;
   s->group = s->route->to;
+  wr_degrade_request(s);
   if (!s->gen->hooks || !s->route->hooks) return WR_STEP_PICK;
   err = wr_session_hook_make(s, key);
   if (err == WR_OK && s->route->hooks & READS_BODY) err = wr_request_flatten(s);

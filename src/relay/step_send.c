@@ -183,6 +183,7 @@ static enum wr_err write_answer_head(struct wr_session *s, const struct wr_head 
     if (!is_dropped(h, base, f))
       err = wr_http1_put_field(&out, wr_span_at(base, f->name), wr_span_at(base, f->value));
   }
+  if (err == WR_OK) err = wr_degrade_field(s, &out);
   if (err == WR_OK) err = put_framing(s, h, &out);
   if (s->relay->draining) s->keep_alive = false;
   if (err == WR_OK && !s->keep_alive)

@@ -8,6 +8,7 @@
  *   GET  /status    JSON: the process, its workers, and what policies are put aside
  *   GET  /flags     JSON: the switches of policies
  *   POST /flags/NAME/on, /flags/NAME/off   200, or 404: no policy has such a flag
+ *   GET  /pressure  JSON: what is short, and what is done about it
  *   GET  /version   JSON
  *   POST /reload    JSON: what came of it: 200, 409 (not now), 422 (the configuration is not valid)
  *   GET  /trace     JSON: what the workers did in the last `seconds` (default 5), for Perfetto;
@@ -40,7 +41,8 @@ struct wr_admin;
 struct wr_admin_ops {
   void *ctx; /* borrowed: the server, outlives the admin */
   const char *version; /* borrowed: static; of the program */
-  /* False: the reason goes into why. NULL: always ready. */
+  /* False: the reason goes into why; true: what else there is to say, or nothing. NULL: always
+   * ready. */
   bool (*ready)(void *ctx, struct wr_buf *why);
   /* NULL: 404, as for all below. */
   void (*metrics)(void *ctx, struct wr_prom *out);
@@ -55,6 +57,8 @@ struct wr_admin_ops {
   void (*flags)(void *ctx, wr_prom_sink_fn sink, void *sink_ctx);
   /* False: there is no such flag. */
   bool (*flag)(void *ctx, struct wr_span name, bool on);
+  /* A JSON document on what is short. */
+  void (*pressure)(void *ctx, struct wr_buf *out);
   /* Begins a reload; the answer comes in the same way. */
   void (*reload)(void *ctx, struct wr_admin *admin, uint64_t token);
   /* last_ms: for WR_TRACING_TAKE. The answer comes in the same way. */

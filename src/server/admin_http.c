@@ -25,9 +25,9 @@ static void serve_ready(struct wr_admin_conn *c) {
   struct wr_buf why;
   wr_buf_init(&why, bytes, sizeof bytes);
   bool ready = !ops->ready || ops->ready(ops->ctx, &why);
-  wr_admin_text_put(&c->body, ready          ? WR_SPAN("ready")
-                              : why.len == 0 ? WR_SPAN("not ready")
-                                             : wr_buf_span(&why));
+  wr_admin_text_put(&c->body, why.len ? wr_buf_span(&why)
+                              : ready ? WR_SPAN("ready")
+                                      : WR_SPAN("not ready"));
   wr_admin_text_put(&c->body, WR_SPAN("\n"));
   wr_admin_reply(c, ready ? 200 : 503, TEXT_TYPE);
 }
@@ -136,6 +136,19 @@ static void serve_flag(struct wr_admin_conn *c, struct wr_span rest, enum wr_met
   }
 }
 
+static void serve_pressure(struct wr_admin_conn *c) {
+  char bytes[8192];
+  struct wr_buf buf;
+  if (!c->admin->ops.pressure) {
+    serve_missing(c);
+    return;
+  }
+  wr_buf_init(&buf, bytes, sizeof bytes);
+  c->admin->ops.pressure(c->admin->ops.ctx, &buf);
+  wr_admin_text_put(&c->body, wr_buf_span(&buf));
+  wr_admin_reply(c, buf.overflow ? 500 : 200, "application/json");
+}
+
 static void serve_version(struct wr_admin_conn *c) {
   char bytes[256];
   struct wr_buf buf;
@@ -177,6 +190,7 @@ static const struct page pages[] = {
   { { "/drain", 6 }, true, serve_drain },      { { "/trace", 6 }, false, serve_trace },
   { { "/trace/on", 9 }, true, serve_trace_on }, { { "/trace/off", 10 }, true, serve_trace_off },
   { { "/upstreams", 10 }, false, serve_upstreams },
+  { { "/pressure", 9 }, false, serve_pressure },
 };
 
 /* Rebinding needs a name that an attacker controls, so literal addresses pass. HTTP/1.0 may have no

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "server/gen.h"
+#include "server/worker.h"
 
 static void upstream(void *ctx, uint32_t index, struct wr_live_upstream *out) {
   const struct wr_gen *g = ctx;
@@ -21,9 +22,9 @@ static void upstream(void *ctx, uint32_t index, struct wr_live_upstream *out) {
 
 static void pressure(void *ctx, struct wr_hook_pressure *out) {
   const struct wr_gen *g = ctx;
-  *out = (struct wr_hook_pressure){ .step = wr_ledger_level(g->ledger) };
-  size_t pool = wr_ledger_pool_bytes(g->ledger);
-  if (pool) out->pool = (double)wr_ledger_used_bytes(g->ledger) / (double)pool;
+  struct wr_relay *relay = wr_worker_relay(g->worker);
+  *out = (struct wr_hook_pressure){ .step = 0 };
+  if (relay) wr_relay_pressure(relay, out); /* none yet: the process begins */
 }
 
 void wr_live_init(struct wr_live *live, struct wr_gen *gen) {

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "server/peers.h"
+#include "server/strain.h"
 
 #define MAX_SHARDS 256
 
@@ -199,6 +200,16 @@ static void print_generations(const struct wr_server_gauges *gauges, struct wr_p
     wr_prom_one(out, "result", wr_reload_result_name((enum wr_reload_result)i), gauges->reloads[i]);
 }
 
+static void print_pressure(const struct shards *shards, const struct wr_relay_shared *shared,
+                           struct wr_prom *out) {
+  struct wr_strain_worker workers[MAX_SHARDS];
+  size_t n = 0;
+  for (size_t i = 0; i < shards->n; i++)
+    if (shards->list[i].relay)
+      workers[n++] = (struct wr_strain_worker){ shards->list[i].relay, shards->list[i].worker };
+  wr_strain_metrics(shared, workers, n, out);
+}
+
 void wr_server_metrics_print(const struct wr_server_shard *list, size_t n,
                              const struct wr_server_gauges *gauges, struct wr_prom *out) {
   const struct shards shards = { list, n };
@@ -224,6 +235,7 @@ void wr_server_metrics_print(const struct wr_server_shard *list, size_t n,
   print_loops(&shards, out);
   print_copies(&shards, out);
   if (gauges->ledger) print_pool(gauges->ledger, out);
+  if (gauges->shared) print_pressure(&shards, gauges->shared, out);
   print_heap(out);
   print_states(gauges->tallies, out);
   wr_prom_scalar(out, WR_METRIC_EXPECT_FAILURES, wr_expect_failures());

@@ -14,6 +14,7 @@
 #include "server/peers.h"
 #include "server/reload.h"
 #include "server/status.h"
+#include "server/strain.h"
 
 #define ROW_BYTES 2048u
 #define MOST_ROWS 10000u
@@ -110,6 +111,20 @@ static void ask_next(struct ask *a) {
   }
 }
 
+static size_t strain_workers(const struct wr_panel *panel,
+                             struct wr_strain_worker out[static WR_DEGRADE_WORKERS]) {
+  size_t n = 0;
+  for (; n < panel->o.worker_count && n < WR_DEGRADE_WORKERS; n++)
+    out[n] = (struct wr_strain_worker){ wr_worker_relay_stats(panel->o.workers[n]), (uint32_t)n };
+  return n;
+}
+
+static void op_pressure(void *ctx, struct wr_buf *out) {
+  struct wr_panel *panel = ctx;
+  struct wr_strain_worker workers[WR_DEGRADE_WORKERS];
+  wr_strain_json(panel->o.shared, workers, strain_workers(panel, workers), out);
+}
+
 /* NULL: there is no memory for it. */
 static struct ask *ask_new(struct wr_panel *panel, uint64_t token) {
   struct ask *a = wr_heap_zalloc(WR_HEAP_SERVER, sizeof *a);
@@ -177,17 +192,32 @@ static bool op_flag(void *ctx, struct wr_span name, bool on) {
   return wr_tallies_switch(((struct wr_panel *)ctx)->o.tallies, name, on);
 }
 
+/* Degraded is ready still, unless nobody is let in. */
+static bool say_step(struct wr_panel *panel, struct wr_buf *why) {
+  struct wr_strain_worker workers[WR_DEGRADE_WORKERS];
+  size_t n = strain_workers(panel, workers);
+  uint32_t step = wr_strain_step(workers, n);
+  const char *cause = wr_strain_cause(panel->o.shared);
+  bool shedding = n > 0; /* on every worker */
+  for (size_t i = 0; i < n; i++)
+    shedding = shedding && atomic_load_explicit(&workers[i].stats->shedding, memory_order_relaxed);
+  if (step)
+    wr_buf_printf(why, "%s: degraded, step %u, %s", shedding ? "not ready" : "ready", step,
+                  cause ? cause : "loop_lag");
+  return !shedding;
+}
+
 static bool op_ready(void *ctx, struct wr_buf *why) {
   struct wr_panel *panel = ctx;
   if (atomic_load(&panel->o.shared->draining)) {
     wr_buf_put(why, WR_SPAN("draining"));
     return false;
   }
-  if (wr_ledger_level(panel->o.ledger) >= 3) {
-    wr_buf_put(why, WR_SPAN("memory"));
-    return false;
-  }
-  return true;
+  if (!say_step(panel, why)) return false;
+  if (wr_ledger_level(panel->o.ledger) < 3) return true;
+  why->len = 0; /* the pool refuses, whatever the ladders say */
+  wr_buf_put(why, WR_SPAN("memory"));
+  return false;
 }
 
 static void op_metrics(void *ctx, struct wr_prom *out) {
@@ -276,6 +306,7 @@ enum wr_err wr_panel_new(const struct wr_panel_options *options, struct wr_panel
                               .status = op_status,
                               .flags = op_flags,
                               .flag = op_flag,
+                              .pressure = op_pressure,
                               .drain = options->drain ? op_drain : NULL,
                               .reload = options->reload ? op_reload : NULL };
   struct wr_addr addr;

@@ -18,6 +18,7 @@
 #include "server/panel.h"
 #include "server/reload.h"
 #include "server/rollout.h"
+#include "server/strain.h"
 #include "server/worker.h"
 #include "upstream/state.h"
 
@@ -47,6 +48,7 @@ struct wr_process {
   struct wr_mailbox mailbox;
   bool mailbox_made;
   struct wr_relay_shared shared;
+  struct wr_strain *strain;    /* owned */
   struct wr_rollout rollout;   /* the configuration, and what each worker has of it */
   struct wr_reload *reload;    /* owned */
   struct wr_panel *panel;      /* owned: the admin listener */
@@ -184,6 +186,7 @@ static enum wr_err workers_make(struct wr_process *p, const struct wr_conf *conf
     .tallies = p->tallies,
     .log = p->log,
     .file = p->o.file,
+    .tick_ms = conf->server.sample_ms,
     .rollout = &p->rollout,
     .drained = worker_drained,
     .seen = worker_seen,
@@ -242,7 +245,13 @@ static enum wr_err loop_make(struct wr_process *p, const struct wr_conf_server *
   wr_mailbox_on_wake(&p->mailbox, woken, p);
   p->mailbox_made = true;
   wr_timer_init(&p->drain_timer, drain_over);
-  return wr_rollout_init(&p->rollout, p->loop, &p->mailbox);
+  err = wr_rollout_init(&p->rollout, p->loop, &p->mailbox);
+  struct wr_strain_options so = {
+    .loop = p->loop, .ledger = p->ledger, .shared = &p->shared, .server = sv
+  };
+  if (err == WR_OK) err = wr_strain_new(&so, &p->strain);
+  p->rollout.strain = p->strain;
+  return err;
 }
 
 static enum wr_err panel_make(struct wr_process *p, const struct wr_conf_server *sv, char *why,
@@ -378,6 +387,8 @@ void wr_process_free(struct wr_process *p) {
   size_t left = 0;
   wr_panel_close(p->panel);
   for (uint32_t i = 0; i < p->worker_count; i++) left += wr_worker_free(p->workers[i]);
+  p->rollout.strain = NULL;
+  wr_strain_free(p->strain);
   if (p->loop) {
     wr_timer_clear(&p->drain_timer);
     for (int i = 0; i < 4; i++)

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "server/gen.h"
+#include "server/strain.h"
 
 enum wr_err wr_rollout_init(struct wr_rollout *r, struct wr_loop *loop,
                             struct wr_mailbox *mailbox) {
@@ -72,6 +73,7 @@ static void all_have_it(struct wr_rollout *r) {
   r->next = NULL;
   r->plans.last = r->current->number;
   wr_plan_unref(old);
+  if (r->strain) wr_strain_take(r->strain, r->current->conf);
 }
 
 /* Letters come to the process through the worker that they are about. */

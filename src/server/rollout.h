@@ -11,6 +11,7 @@
 #include "server/worker.h"
 
 struct wr_gen;
+struct wr_strain;
 
 /* A worker asks for a fresh VM; the process's own, since the worker may end first. */
 struct wr_renewal {
@@ -31,6 +32,7 @@ struct wr_rollout {
   struct wr_mailbox *mailbox; /* borrowed: the main loop's */
   struct wr_renewal *renewals; /* owned: one a worker */
   bool stopped;               /* the workers have ended */
+  struct wr_strain *strain;   /* borrowed: the process's; gets the ladders; NULL: nobody does */
   void (*done)(void *ctx);    /* every worker has it */
   void *ctx;                  /* borrowed: the caller */
 };

@@ -16,7 +16,6 @@
 #include "server/rollout.h"
 
 #define WORKER_MAGIC 0x30c4e4u
-#define TICK_MS 250u
 
 struct wr_worker {
   uint32_t magic;
@@ -38,9 +37,11 @@ struct wr_worker {
   bool closed;                  /* nothing is accepted any more */
   struct wr_mailbox mailbox;
   struct wr_timer tick;
+  uint64_t tick_due_us;         /* when it should fire */
   struct wr_letter drain_letter, stop_letter;
   bool drain_posted, stop_posted;
   struct wr_rand rand;
+  uint64_t acts[WR_ACTIONS];    /* of pressure, that were logged already */
 };
 
 static uint64_t core_mono(void *ctx) { return wr_loop_now_us(((struct wr_worker *)ctx)->loop); }
@@ -167,9 +168,16 @@ static void look_for_wear(struct wr_worker *w) {
   wr_rollout_ask_renewal(w->o.rollout, w->o.index);
 }
 
+static void tick_set(struct wr_worker *w) {
+  w->tick_due_us = wr_loop_now_us(w->loop) + (uint64_t)w->o.tick_ms * 1000;
+  wr_timer_set(w->loop, &w->tick, w->o.tick_ms);
+}
+
 static void tick_fire(struct wr_timer *timer) {
   struct wr_worker *w = WR_CONTAINER(timer, struct wr_worker, tick);
+  uint64_t now = wr_loop_now_us(w->loop);
   wr_slabs_tick(w->slabs);
+  wr_relay_tick(w->relay, now > w->tick_due_us ? now - w->tick_due_us : 0);
   counts_take(w);
   wr_slabs_trim(w->slabs);
   for (struct wr_list *l = w->gens.next; l != &w->gens; l = l->next) {
@@ -179,7 +187,53 @@ static void tick_fire(struct wr_timer *timer) {
   }
   look_for_wear(w);
   wr_logger_flush(w->logger);
-  wr_timer_set(w->loop, &w->tick, TICK_MS);
+  tick_set(w);
+}
+
+static void put_actions(struct wr_buf *b, uint32_t actions) {
+  for (unsigned a = 0; a < WR_ACTIONS; a++)
+    if (actions >> a & 1u)
+      wr_buf_printf(b, "%s%s%s", b->len ? " " : "", wr_action_name((enum wr_action)a),
+                    a == WR_ACTION_SHED_ALL ? ":all" : "");
+}
+
+/* What is one for the process is said once, by the first worker. What it cost since the last line
+ * is all workers' together. */
+static void pressed(void *ctx, const struct wr_relay_change *c) {
+  struct wr_worker *w = ctx;
+  WR_MAGIC_CHECK(w, WORKER_MAGIC);
+  if (w->o.index > 0 && c->meter != WR_METER_LOOP_LAG && !c->by_policy) return;
+  char actions[256], value[32];
+  struct wr_buf ab, vb;
+  wr_buf_init(&ab, actions, sizeof actions);
+  put_actions(&ab, c->actions);
+  wr_buf_init(&vb, value, sizeof value);
+  if (wr_meter_is_time(c->meter)) wr_buf_printf(&vb, "%.1fms", c->value / 1000.0);
+  else wr_buf_printf(&vb, "%.3f", (double)c->value / WR_LADDER_FULL);
+  uint64_t done[WR_ACTIONS];
+  for (unsigned a = 0; a < WR_ACTIONS; a++) {
+    uint64_t all =
+        atomic_load_explicit(&w->o.shared->degrade.acts[a], memory_order_relaxed);
+    done[a] = all - w->acts[a];
+    w->acts[a] = all;
+  }
+  const struct wr_log_field fields[] = {
+    WR_LOG_U64("step", c->to),
+    WR_LOG_U64("from", c->from),
+    WR_LOG_STR("meter", wr_meter_name(c->meter)),
+    WR_LOG_SPAN("value", wr_buf_span(&vb)),
+    WR_LOG_BOOL("by_policy", c->by_policy),
+    WR_LOG_SPAN("actions", wr_buf_span(&ab)),
+    WR_LOG_U64("lasted_ms", c->lasted_us / 1000),
+    WR_LOG_U64("shed", done[WR_ACTION_SHED] + done[WR_ACTION_SHED_ALL]),
+    WR_LOG_U64("stopped", done[WR_ACTION_STOP_LARGEST]),
+    WR_LOG_U64("capped", done[WR_ACTION_CAP_OUTPUT]),
+    WR_LOG_U64("rerouted", done[WR_ACTION_ROUTE]),
+  };
+  static struct wr_log_site site;
+  wr_log_event(w->logger, c->to > c->from ? WR_LOG_WARN : WR_LOG_INFO, &site, "pressure", fields,
+               sizeof fields / sizeof fields[0]);
+  wr_loop_mark(w->loop, &w->log_task);
 }
 
 static void record(void *ctx, const struct wr_record *r) {
@@ -280,7 +334,6 @@ static enum wr_err parts_make(struct wr_worker *w) {
   err = wr_metrics_new(&w->metrics);
   if (err == WR_OK) err = wr_logger_new(w->o.log, (int)w->o.index, &w->logger);
   if (err == WR_OK) err = wr_resolver_new(w->loop, &w->resolver);
-  if (err == WR_OK) wr_timer_set(w->loop, &w->tick, TICK_MS);
   return err;
 }
 
@@ -322,6 +375,8 @@ enum wr_err wr_worker_begin(struct wr_worker *w, struct wr_gen *g, char *why, si
                                  .gen = &g->relay,
                                  .record = record,
                                  .record_ctx = w,
+                                 .worker = w->o.index,
+                                 .pressed = pressed,
                                  .drained = drained };
   enum wr_err err = wr_relay_new(&ro, &w->relay);
   if (err != WR_OK) {
@@ -330,6 +385,7 @@ enum wr_err wr_worker_begin(struct wr_worker *w, struct wr_gen *g, char *why, si
     return err;
   }
   gen_adopt(w, g);
+  tick_set(w);
   return ports_apply(w, g, why, why_bytes);
 }
 

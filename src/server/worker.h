@@ -36,6 +36,7 @@ struct wr_worker_options {
   struct wr_tallies *tallies;     /* borrowed: the process's */
   struct wr_log *log;             /* borrowed: the process's */
   const char *file;               /* borrowed: the process's; name of the configuration */
+  uint32_t tick_ms;               /* between two looks at what runs */
   struct wr_rollout *rollout;     /* borrowed: the process's; takes back what is no more used */
   /* On the worker's thread: */
   void (*drained)(void *ctx, struct wr_worker *worker);

@@ -274,3 +274,13 @@ void wr_upstreams_retire(struct wr_upstreams *set) {
     wr_shelf_clear(&set->peers[i].shelf);
   }
 }
+
+size_t wr_upstreams_empty(struct wr_upstreams *set) {
+  WR_MAGIC_CHECK(set, WR_SET_MAGIC);
+  size_t n = 0;
+  for (size_t i = 0; i < set->peer_count; i++) {
+    n += set->peers[i].shelf.count;
+    wr_shelf_clear(&set->peers[i].shelf);
+  }
+  return n;
+}

@@ -80,5 +80,7 @@ void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *hand
 /* Closes the idle connections of all peers, and none is kept any more: only requests that run still
  * use the set. */
 void wr_upstreams_retire(struct wr_upstreams *set);
+/* Closes them once; others may be kept from now on. Returns how many there were. */
+size_t wr_upstreams_empty(struct wr_upstreams *set);
 
 #endif

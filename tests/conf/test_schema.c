@@ -23,6 +23,7 @@ static const struct wr_schema *const all[] = {
   &wr_schema_slow_client,
   &wr_schema_min_rate,
   &wr_schema_route_timeout,
+  &wr_schema_pressure,
 };
 
 static const struct wr_option *field(const struct wr_schema *schema, const char *name) {
@@ -126,7 +127,7 @@ static void test_set(void **state) {
   refused("memory", integer(67108864), "needs a unit: write \"64KiB\"");
   refused("memory", text("64"), "unit that isn't known");
   refused("memory", text("64 MiB"), "unit that isn't known");
-  refused("memory", text("99999999999999999999GiB"), "must be from 1MiB to 64GiB");
+  refused("memory", text("99999999999999999999GiB"), "must be from 64KiB to 64GiB");
   taken("memory", text("1GiB"));
   assert_int_equal(server.memory_bytes, 1u << 30);
   refused("drain", integer(30), "needs a unit: write \"30s\"");

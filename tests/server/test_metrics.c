@@ -29,10 +29,38 @@ static size_t times(const char *needle) {
   return n;
 }
 
+static struct wr_relay_shared shared;
+static struct wr_relay_stats relay[2];
+static struct wr_loop_stats loop[2];
+
+static void press(void) {
+  atomic_store(&relay[1].pressure_step, 3);
+  atomic_store(&relay[1].pressure_us[3], 2500000);
+  atomic_store(&relay[1].loop_lag_us, 40000);
+  atomic_store(&relay[1].lag_ups, 3);
+  atomic_store(&shared.degrade.acts[WR_ACTION_SHED_ALL], 12);
+  atomic_store(&shared.degrade.ladders[WR_METER_MEMORY].downs, 2);
+  atomic_store(&shared.degrade.ladders[WR_METER_MEMORY].value, 250000);
+}
+
+/* What pressure says. */
+static const char *const pressed[] = {
+  "\nweir_pressure_step{worker=\"1\"} 3\n",
+  "\nweir_loop_lag_seconds{worker=\"1\"} 0.04\n",
+  "\nweir_pressure_step_seconds_total{step=\"3\"} 2.5\n",
+  "\nweir_pressure_changes_total{meter=\"memory\",direction=\"down\"} 2\n",
+  "\nweir_pressure_changes_total{meter=\"loop_lag\",direction=\"up\"} 3\n",
+  "\nweir_pressure_actions_total{action=\"shed:all\"} 12\n",
+  "\nweir_pressure_meter_ratio{meter=\"memory\"} 0.25\n",
+};
+
+static void find_pressed(void) {
+  for (size_t i = 0; i < sizeof pressed / sizeof pressed[0]; i++)
+    if (!strstr(page, pressed[i])) fail_msg("missing %s", pressed[i]);
+}
+
 static void whole_page(void **state) {
   (void)state;
-  static struct wr_relay_stats relay[2];
-  static struct wr_loop_stats loop[2];
   struct wr_server_shard shards[2] = { { 0 } };
   struct wr_ledger *ledger;
   struct wr_prom out;
@@ -57,7 +85,9 @@ static void whole_page(void **state) {
   assert_int_equal(wr_peer_state_take(book, "up", "http://a", &peer), WR_OK);
   wr_peer_state_note(peer, &conf, 0, WR_NOTE_FIRST, 250000, 0, 1000, &rand, &change);
   wr_peer_state_note(peer, &conf, 0, WR_NOTE_FAILED, 0, 0, 1000, &rand, &change);
+  press();
   struct wr_server_gauges gauges = { .ledger = ledger,
+                                     .shared = &shared,
                                      .book = book,
                                      .now_ms = 1000,
                                      .started_unix_s = 99,
@@ -87,6 +117,7 @@ static void whole_page(void **state) {
   };
   for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
     if (!strstr(page, lines[i])) fail_msg("missing %s", lines[i]);
+  find_pressed();
   for (unsigned i = 0; i < 2; i++) wr_metrics_free(shards[i].metrics);
   wr_ledger_sub(ledger, WR_CHARGE_TLS, 777);
   wr_ledger_free(ledger);
