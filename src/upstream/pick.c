@@ -24,6 +24,6 @@ unsigned wr_pick_usable_count(const struct wr_pick_want *want) {
 size_t wr_pick_nth(const struct wr_pick_want *want, unsigned n) {
   for (size_t i = 0; i < want->count; i++)
     if (wr_pick_usable(want, i) && n-- == 0) return i;
-  WR_CHECK(!"fewer usable items than that");
+  WR_CHECK(false); /* The caller counted them. */
   return 0;
 }
