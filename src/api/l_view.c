@@ -12,8 +12,9 @@ static const struct wr_lpin *pin_of(const struct wr_lview *v) {
 
 static struct wr_span live_bytes(lua_State *L, int arg) {
   const struct wr_lview *v = wr_handle_peek(L, arg, WR_HANDLE_VIEW);
-  if (v && pin_of(v)) return wr_lpin_bytes(L, pin_of(v));
-  v = wr_handle_check(L, arg, WR_HANDLE_VIEW);
+  bool live = v && v->h.epoch == wr_script_of(L)->epoch;
+  if (!live && v && pin_of(v)) return wr_lpin_bytes(L, pin_of(v)); /* its epoch never comes */
+  if (!live) v = wr_handle_check(L, arg, WR_HANDLE_VIEW);          /* says what is wrong */
   return wr_span_make(v->ptr, v->len);
 }
 

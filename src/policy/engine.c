@@ -11,9 +11,7 @@ _Static_assert((int)WR_HOOK_IDS == WR_HOOKS && 1u << WR_HOOK_ID_END == WR_HOOK_E
                    1u << WR_HOOK_ID_TEXT == WR_HOOK_TEXT,
                "an id is the place of its bit");
 
-const char *wr_hook_name(const struct wr_hook *hook) {
-  return hook->id < WR_HOOK_IDS ? wr_hook_word(hook->id) : "every";
-}
+const char *wr_hook_name(const struct wr_hook *hook) { return hook->name ? hook->name : "every"; }
 
 /* Room for one more element of `size` bytes; false when there is no memory. */
 static bool grow(void **array, size_t count, size_t *cap, size_t size) {
@@ -52,7 +50,7 @@ static int entry_field(lua_State *L, const char *name, int n) {
 
 /* The entry on top becomes a hook. */
 static void load_hook(lua_State *L, struct wr_engine *e, uint32_t route, uint8_t id) {
-  struct wr_hook hook = { .route = route, .id = id };
+  struct wr_hook hook = { .route = route, .id = id, .name = wr_hook_word(id) };
   luaL_checktype(L, -1, LUA_TTABLE);
   entry_field(L, "plugin", 2);
   const char *name = lua_tostring(L, -1);

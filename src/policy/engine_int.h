@@ -35,6 +35,7 @@ struct wr_plugin {
 
 struct wr_hook {
   int fn_ref, conf_ref; /* in the registry */
+  const char *name;     /* borrowed: static; "on_event" */
   uint32_t plugin;      /* index */
   uint32_t route; /* conf->route_count: none */
   uint8_t id;     /* enum wr_hook_id */

@@ -141,7 +141,7 @@ void wr_hook_run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn)
   struct wr_engine *e = c->e;
   if (e->plugins[hook->plugin].until_us && wr_hook_aside(e, hook, c->s, c->out)) return;
   struct wr_vm_call call = {
-    wr_hook_name(hook), e->plugins[hook->plugin].name, c->s->id, true, 0, 0
+    hook->name, e->plugins[hook->plugin].name, c->s->id, true, 0, 0
   };
   bool known = c->s->policy != NULL;
   c->hook = hook;
