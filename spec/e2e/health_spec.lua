@@ -175,6 +175,40 @@ weir.route "all" { match = { path = "/*" }, to = "a" }
   end))
 end)
 
+describe("an adaptive limit", function()
+  after_each(weir.kill_all)
+
+  it("lets streams in up to what it is, and moves with the time to the first token", io_.test(function()
+    local s = weir.run { workers = 2, conf = [[
+weir.upstream "up" { kind = "mock", mock = { tokens = 3, rate = 100 }, limit = { "adaptive", min = 2, max = 6 } }
+weir.route "all" { match = { path = "/*" }, to = "up" }
+]] }
+    local stop, running, whole, shed, other = false, 0, 0, 0, 0
+    for _ = 1, 12 do
+      running = running + 1
+      io_.go(function()
+        while not stop do
+          local r = ask(s)
+          if is_whole(r) then whole = whole + 1
+          elseif r and r.status == 503 and r.fields["retry-after"] then shed = shed + 1
+          else other = other + 1 end
+          io_.pause(0.01)
+        end
+        running = running - 1
+      end)
+    end
+    -- Idle enough at first: the time stays as it is and the limit is in the way, so it grows.
+    io_.eventually("the limit to grow", function()
+      return (s:metrics()['weir_upstream_limit{upstream="up"}'] or 0) > 2
+    end, 40)
+    stop = true
+    io_.eventually("the load to end", function() return running == 0 end, 30)
+    assert(whole > 0 and shed > 0, whole .. " " .. shed)
+    assert.equal(0, other)
+    s:stop()
+  end))
+end)
+
 describe("balance", function()
   after_each(weir.kill_all)
 

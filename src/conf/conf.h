@@ -139,7 +139,8 @@ struct wr_conf_upstream {
   struct wr_conf_tls tls; /* used by https URLs */
   uint32_t keep_idle;     /* idle connections a worker keeps; default 32 */
   uint32_t keep_idle_ms;  /* default 60 s */
-  uint32_t max_streams;   /* limit = { n }; 0: none */
+  uint32_t max_streams;   /* limit = { n }; 0: none; adaptive: the most that it may become */
+  uint32_t limit_min;     /* limit = { "adaptive", min =, max = }; 0: it isn't */
   enum wr_balance balance;
   struct wr_conf_hash hash;
   const uint32_t *weights; /* borrowed: conf arena; one a URL, then a 0; NULL: all 1 */

@@ -175,6 +175,17 @@ static size_t count_of(const struct wr_option *f, const void *base) {
   return n;
 }
 
+static void put_limit(const struct printer *p, const void *most, uint32_t least) {
+  const struct wr_option number = { .type = WR_OPT_INTEGER };
+  put(p, least ? "{ \"adaptive\", min = " : "{ ");
+  if (least) {
+    put_number(p, &number, &least);
+    put(p, ", max = ");
+  }
+  put_number(p, &number, most);
+  put(p, " }");
+}
+
 /* The value of one field; false: there is none to show. */
 static bool put_value(const struct printer *p, const struct wr_option *f, const void *base) {
   const void *at = (const char *)base + f->offset;
@@ -230,9 +241,7 @@ static bool put_value(const struct printer *p, const struct wr_option *f, const 
   case WR_OPT_WEIGHTS: return put_weights(p, pointer_at(at));
   case WR_OPT_LIMIT:
     if (load_uint(at, 4) == 0) return false;
-    put(p, "{ ");
-    put_number(p, &(struct wr_option){ .type = WR_OPT_INTEGER }, at);
-    put(p, " }");
+    put_limit(p, at, ((const struct wr_conf_upstream *)base)->limit_min);
     return true;
   default: return false;
   }

@@ -385,7 +385,8 @@ static const struct wr_option upstream_fields[] = {
   { .name = "limit",
     .type = WR_OPT_LIMIT,
     .offset = AT(wr_conf_upstream, max_streams),
-    .doc = "`{ 64 }`: so many streams at a time, over all workers; default: no limit" },
+    .doc = "`{ 64 }`: so many streams at a time, over all workers; `{ \"adaptive\", min = 8, max = "
+           "256 }`: as many as don't wait; default: no limit" },
   { .name = "keep_idle",
     .type = WR_OPT_INTEGER,
     .offset = AT(wr_conf_upstream, keep_idle),

@@ -72,6 +72,27 @@ static void read_urls(lua_State *L, struct load *l, const struct place *top, int
   lua_pop(L, 1);
 }
 
+/* { "adaptive", min = 8, max = 256 } */
+static void read_adaptive(lua_State *L, struct load *l, const struct place *at, int idx,
+                          size_t entries, struct wr_conf_upstream *u) {
+  static const char *const names[] = { "min", "max" };
+  lua_Integer bounds[2] = { 8, 256 };
+  bool ok = true;
+  for (int i = 0; i < 2; i++) {
+    int type = load_option(L, idx, names[i]), whole = 1;
+    if (type != LUA_TNIL) {
+      bounds[i] = type == LUA_TNUMBER ? lua_tointegerx(L, -1, &whole) : 0;
+      entries--;
+    }
+    ok = ok && whole && bounds[i] >= 1 && bounds[i] <= 1000000;
+    lua_pop(L, 1);
+  }
+  if (!ok || entries != 1 || bounds[0] > bounds[1])
+    load_error(l, at, "must be { \"adaptive\", min = 8, max = 256 }, numbers from 1 to 1000000");
+  u->limit_min = (uint32_t)bounds[0];
+  u->max_streams = (uint32_t)bounds[1];
+}
+
 static void read_limit(lua_State *L, struct load *l, const struct place *top, int idx,
                        struct wr_conf_upstream *u) {
   const struct place at = { top->decl, NULL, "limit" };
@@ -85,7 +106,7 @@ static void read_limit(lua_State *L, struct load *l, const struct place *top, in
     size_t entries = 0;
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) entries++;
     if (adaptive) {
-      load_error(l, &at, "\"adaptive\" is not available in this version; write { 64 }");
+      read_adaptive(L, l, &at, lua_gettop(L), entries, u);
     } else if (!whole || n < 1 || n > 10000000 || entries != 1) {
       load_error(l, &at, "must be { n }, a number of streams from 1 to 10000000");
     } else {

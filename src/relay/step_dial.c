@@ -40,8 +40,8 @@ static _Atomic uint32_t *running(const struct wr_session *s, const struct wr_pee
 }
 
 static bool is_full(const struct wr_session *s, const struct wr_peer *peer) {
-  return peer->up->max_streams &&
-         atomic_load_explicit(running(s, peer), memory_order_relaxed) >= peer->up->max_streams;
+  uint32_t most = wr_peer_limit(peer);
+  return most && atomic_load_explicit(running(s, peer), memory_order_relaxed) >= most;
 }
 
 /* May what is held of the body stay when it has been sent? Prompts are long: where memory is short

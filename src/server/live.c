@@ -17,7 +17,8 @@ static void upstream(void *ctx, uint32_t index, struct wr_live_upstream *out) {
                                     .streams = streams,
                                     .first_token_s = view.first_token_us / 1e6,
                                     .conf = up };
-  if (up->max_streams) out->room = (int64_t)up->max_streams - (int64_t)streams;
+  uint32_t most = g->upstreams ? view.limit : up->max_streams;
+  if (most) out->room = (int64_t)most - (int64_t)streams;
 }
 
 static void pressure(void *ctx, struct wr_hook_pressure *out) {

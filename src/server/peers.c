@@ -44,6 +44,11 @@ static void print_gauge(void *ctx, const struct wr_peer_state *s) {
     case WR_METRIC_PEER_STREAMS:
       wr_prom_u64(p->out, labels, 2, atomic_load_explicit(&s->streams, memory_order_relaxed));
       break;
+    case WR_METRIC_UPSTREAM_LIMIT: {
+      uint32_t now = atomic_load_explicit(&s->limit_now, memory_order_relaxed);
+      if (now) wr_prom_u64(p->out, labels, 1, now);
+      break;
+    }
     default:
       wr_prom_double(p->out, labels, 2, wr_peer_state_first_token_us(s, p->now_ms) / 1e6);
       break;
@@ -52,7 +57,7 @@ static void print_gauge(void *ctx, const struct wr_peer_state *s) {
 
 void wr_server_peers_print(struct wr_peer_book *book, uint64_t now_ms, struct wr_prom *out) {
   static const enum wr_metric gauges[] = { WR_METRIC_PEER_STATE, WR_METRIC_PEER_STREAMS,
-                                           WR_METRIC_PEER_FIRST_TOKEN };
+                                           WR_METRIC_PEER_FIRST_TOKEN, WR_METRIC_UPSTREAM_LIMIT };
   static const struct {
     enum wr_metric metric;
     size_t offset;

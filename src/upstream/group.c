@@ -206,6 +206,23 @@ void wr_set_log(struct wr_upstreams *set, const struct wr_peer *peer,
                sizeof fields / sizeof fields[0] - (change->for_ms ? 0 : 1));
 }
 
+static const struct wr_peer *first_of(const struct wr_peer *peer) {
+  const struct wr_upstreams *set = peer->set;
+  return &set->peers[set->ranges[peer->up - set->conf->upstreams].first];
+}
+
+/* One limit an upstream, whichever of its peers a stream was at. */
+static void limit_note(struct wr_peer *peer, enum wr_note what, uint32_t first_token_us,
+                       uint64_t now_ms) {
+  const struct wr_conf_upstream *up = peer->up;
+  const struct wr_peer *first = first_of(peer);
+  uint32_t running = 0;
+  for (size_t i = 0; i < peers_of(up); i++)
+    running += atomic_load_explicit(&first[i].state->streams, memory_order_relaxed);
+  wr_peer_state_limit(first->state, up->limit_min, up->max_streams, what, first_token_us, running,
+                      now_ms);
+}
+
 void wr_peer_note(struct wr_peer *peer, uint32_t epoch, enum wr_note what, uint32_t first_token_us,
                   uint64_t retry_after_ms, uint64_t now_ms) {
   static const char *const why[] = { "answered", "answered", "connect", "failed", "busy", "left" };
@@ -215,6 +232,16 @@ void wr_peer_note(struct wr_peer *peer, uint32_t epoch, enum wr_note what, uint3
   wr_peer_state_note(peer->state, &peer->up->breaker, epoch, what, first_token_us, retry_after_ms,
                      now_ms, &peer->set->rand, &change);
   wr_set_log(peer->set, peer, &change, why[what]);
+  if (peer->up->limit_min) limit_note(peer, what, first_token_us, now_ms);
+}
+
+uint32_t wr_peer_limit(const struct wr_peer *peer) {
+  const struct wr_conf_upstream *up = peer->up;
+  if (!up->limit_min) return up->max_streams;
+  const struct wr_peer_state *s = first_of(peer)->state;
+  uint32_t now = atomic_load_explicit(&s->limit_now, memory_order_relaxed);
+  if (now < up->limit_min) return up->limit_min;
+  return now < up->max_streams ? now : up->max_streams;
 }
 
 uint32_t wr_peer_epoch(const struct wr_peer *peer) {
@@ -227,6 +254,7 @@ void wr_upstreams_view(const struct wr_upstreams *set, uint32_t index,
   if (!WR_EXPECT(index < set->conf->upstream_count)) return;
   uint64_t now = wr_loop_now_ms(set->loop);
   out->conf = &set->conf->upstreams[index];
+  out->limit = wr_peer_limit(&set->peers[set->ranges[index].first]);
   for (size_t i = 0; i < set->ranges[index].count; i++) {
     const struct wr_peer_state *s = set->peers[set->ranges[index].first + i].state;
     out->streams += atomic_load_explicit(&s->streams, memory_order_relaxed);

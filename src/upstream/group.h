@@ -48,6 +48,9 @@ void wr_peer_put(struct wr_peer *peer);
 /* What a group or the upstreams in it want to be hashed, or NULL: then no hash is needed. */
 const struct wr_conf_hash *wr_group_hash(const struct wr_upstreams *set, uint32_t group);
 
+/* How many streams the upstream of a peer may have at a time, over all workers; 0: no limit. */
+uint32_t wr_peer_limit(const struct wr_peer *peer);
+
 /* Four times a second or so, from the worker's timer, for the generation that new requests get:
  * active checks, and whether peers that could not be reached can be reached again. */
 void wr_upstreams_tick(struct wr_upstreams *set);
@@ -57,6 +60,7 @@ struct wr_upstream_view {
   const struct wr_conf_upstream *conf; /* borrowed: the generation's */
   bool healthy;                        /* at least one peer may be asked */
   uint32_t streams;
+  uint32_t limit;                      /* streams at a time; 0: no limit */
   uint32_t first_token_us;             /* of the fastest peer that may be asked; 0: not known */
 };
 /* index: of conf->upstreams. */

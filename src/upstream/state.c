@@ -170,6 +170,18 @@ void wr_peer_state_note(struct wr_peer_state *s, const struct wr_conf_breaker *c
   pthread_mutex_unlock(&s->lock);
 }
 
+void wr_peer_state_limit(struct wr_peer_state *s, uint32_t min, uint32_t max, enum wr_note what,
+                         uint32_t first_token_us, uint32_t running, uint64_t now) {
+  if (what != WR_NOTE_FIRST && what != WR_NOTE_BUSY) return;
+  pthread_mutex_lock(&s->lock);
+  if (what == WR_NOTE_FIRST)
+    (void)wr_limit_sample(&s->limit, min, max, first_token_us, running, now);
+  else
+    (void)wr_limit_refused(&s->limit, min, now);
+  atomic_store_explicit(&s->limit_now, wr_limit_streams(&s->limit, min), memory_order_relaxed);
+  pthread_mutex_unlock(&s->lock);
+}
+
 bool wr_peer_state_claim_probe(struct wr_peer_state *s, uint64_t now, uint64_t every_ms) {
   uint64_t due = atomic_load_explicit(&s->probe_ms, memory_order_relaxed);
   if (now < due) return false;

@@ -14,6 +14,7 @@
 #include "upstream/breaker.h"
 #include "upstream/ewma.h"
 #include "upstream/health.h"
+#include "upstream/limit.h"
 #include "upstream/note.h"
 
 enum wr_standing {
@@ -34,6 +35,7 @@ struct wr_peer_state {
   struct wr_breaker breaker;
   struct wr_health health;
   struct wr_ewma ewma;
+  struct wr_limit limit; /* of the whole upstream, in the state of its first peer */
   uint64_t busy_until_ms;
   bool no_connection; /* why it was opened: it could not be reached */
   /* Read without it. */
@@ -43,6 +45,7 @@ struct wr_peer_state {
   _Atomic uint32_t streams;        /* attempts that run, over all workers */
   _Atomic uint32_t first_token_us; /* the average when it was taken; 0: not known */
   _Atomic uint64_t first_token_ms; /* and when that was */
+  _Atomic uint32_t limit_now;      /* what the limit is; 0: there is none, or nothing is known */
   _Atomic uint64_t probe_ms;       /* when the next check is due */
   _Atomic uint64_t opens, ejections, probes, probe_failures, failures;
   const char *upstream; /* borrowed: behind the struct, in the same allocation, as the next */
@@ -76,6 +79,10 @@ bool wr_peer_state_enter(struct wr_peer_state *s, uint64_t now_ms, struct wr_sta
 void wr_peer_state_note(struct wr_peer_state *s, const struct wr_conf_breaker *conf, uint32_t epoch,
                         enum wr_note what, uint32_t first_token_us, uint64_t retry_after_ms,
                         uint64_t now_ms, struct wr_rand *rand, struct wr_standing_change *out);
+/* The same for the adaptive limit of the upstream whose first peer this is. Only FIRST and BUSY say
+ * something. */
+void wr_peer_state_limit(struct wr_peer_state *s, uint32_t min, uint32_t max, enum wr_note what,
+                         uint32_t first_token_us, uint32_t running, uint64_t now_ms);
 /* A check is due and the caller makes it; the next is due after every_ms. One of all workers gets
  * true. */
 bool wr_peer_state_claim_probe(struct wr_peer_state *s, uint64_t now_ms, uint64_t every_ms);

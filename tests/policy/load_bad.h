@@ -186,9 +186,9 @@ static const struct bad {
     BASE_L "weir.upstream \"a\" { kind = \"mock\", breaker = { rate = 50 } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'breaker.open_max' must not be less than 'open'",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", breaker = { open = \"2m\" } }\n" BASE_U BASE_R },
-  { 2, "upstream 'a': 'limit' \"adaptive\" is not available in this version",
-    BASE_L
-    "weir.upstream \"a\" { kind = \"mock\", limit = { \"adaptive\", min = 8 } }\n" BASE_U BASE_R },
+  { 2, "upstream 'a': 'limit' must be { \"adaptive\", min = 8, max = 256 }, numbers",
+    BASE_L "weir.upstream \"a\" { kind = \"mock\", limit = { \"adaptive\", min = 9, max = 8 } }\n"
+        BASE_U BASE_R },
   { 2, "upstream 'a': 'limit' must be { n }",
     BASE_L "weir.upstream \"a\" { kind = \"mock\", limit = { 0 } }\n" BASE_U BASE_R },
   { 2, "upstream 'a': 'health.path' must begin with \"/\"",

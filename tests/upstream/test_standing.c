@@ -210,6 +210,34 @@ static void two_days(void **state) {
   two_close(&p);
 }
 
+/* The limit is the upstream's, whichever of its peers was slow, and both workers go by it. */
+static void limit_is_shared(void **state) {
+  (void)state;
+  struct two p;
+  struct wr_conf_upstream ups[2];
+  struct wr_conf c = conf;
+  memcpy(ups, upstreams, sizeof ups);
+  ups[0].limit_min = 4;
+  ups[0].max_streams = 40;
+  c.upstreams = ups;
+  two_open(&p, &c);
+  wr_loop_hold_clock(p.w.loop);
+  struct wr_peer *of[2] = { &p.set[0]->peers[2], &p.set[1]->peers[3] };
+  assert_int_equal(wr_peer_limit(of[0]), 4);
+  for (unsigned i = 0; i < 40; i++) wr_peer_hold(of[i % 2]);
+  for (unsigned i = 0; i < 3000; i++) {
+    wr_peer_note(of[i % 2], 0, WR_NOTE_FIRST, 1000, 0, now_ms(&p));
+    wr_loop_advance(p.w.loop, 100000);
+  }
+  assert_int_equal(wr_peer_limit(of[0]), 40);
+  assert_int_equal(wr_peer_limit(of[1]), 40);
+  wr_peer_note(of[1], 0, WR_NOTE_BUSY, 0, 10, now_ms(&p));
+  assert_int_equal(wr_peer_limit(of[0]), 32);
+  assert_int_equal(wr_peer_limit(&p.set[0]->peers[4]), 0); /* who has none */
+  for (unsigned i = 0; i < 40; i++) wr_peer_put(of[i % 2]);
+  two_close(&p);
+}
+
 static void names_are_shared(void **state) {
   (void)state;
   struct two p;
@@ -317,6 +345,7 @@ int main(void) {
     cmocka_unit_test(last_is_last),     cmocka_unit_test(busy_for_a_while),
     cmocka_unit_test(two_days),         cmocka_unit_test(names_are_shared),
     cmocka_unit_test(checks),
+    cmocka_unit_test(limit_is_shared),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
