@@ -158,7 +158,7 @@ struct wr_hook_slow {
 
 /* What went wrong with an attempt: called for each that fails, before the declared rules decide. */
 struct wr_hook_error {
-  const char *kind; /* static: connect, tls, first_token, idle, status, truncated, protocol */
+  const char *kind; /* static: connect, tls … status: wr_retry_name of base/err.h */
   unsigned status;  /* of the upstream's answer; 0: none came */
   int64_t retry_after_ms; /* as the upstream said; -1: it didn't */
   uint32_t attempt; /* 1-based */
