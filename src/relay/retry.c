@@ -24,21 +24,37 @@ static const struct wr_conf_group *group_of(const struct wr_session *s) {
 
 static uint64_t bit(const struct wr_peer *peer) { return UINT64_C(1) << peer->index; }
 
+static uint64_t mask_of(const struct wr_session *s, uint32_t member) {
+  return wr_upstreams_mask(s->gen->upstreams, member) & ~s->tried;
+}
+
+/* All of the group that may have the request and have not been asked. */
+static uint64_t served(const struct wr_session *s, bool *unserved) {
+  const struct wr_conf_group *g = group_of(s);
+  uint64_t all = 0;
+  for (size_t i = 0; i < g->member_count; i++) {
+    const struct wr_conf_upstream *up = &s->gen->conf->upstreams[g->members[i]];
+    uint64_t peers = mask_of(s, g->members[i]);
+    const char *name;
+    if (!peers) continue;
+    if (wr_session_serves(s, up, &name)) all |= peers;
+    else *unserved |= wr_dialect_served_by((enum wr_dialect)s->dialect, up->kind);
+  }
+  return all;
+}
+
 uint64_t wr_retry_peers(const struct wr_session *s, bool *unserved) {
   const struct wr_conf_group *g = group_of(s);
   const struct wr_conf_upstream *at = s->rq->retry.at;
-  uint64_t first = 0;
+  uint64_t all = served(s, unserved), first = 0;
+  if (s->attempts == 0 || !all) return all; /* at first the balance decides */
+  const struct wr_choice choice = { .tried = ~all };
+  all = wr_group_open(s->gen->upstreams, s->group, &choice);
   for (size_t i = 0; i < g->member_count; i++) {
-    const struct wr_conf_upstream *up = &s->gen->conf->upstreams[g->members[i]];
-    uint64_t peers = wr_upstreams_mask(s->gen->upstreams, g->members[i]) & ~s->tried;
-    const char *name;
-    if (!peers) continue;
-    if (!wr_session_serves(s, up, &name)) {
-      *unserved |= wr_dialect_served_by((enum wr_dialect)s->dialect, up->kind);
-      continue;
-    }
-    if (up == at) return peers; /* its other addresses, before the rest of the list */
-    if (!first || s->attempts == 0) first |= peers; /* at first the balance decides */
+    uint64_t peers = mask_of(s, g->members[i]) & all;
+    if (peers && &s->gen->conf->upstreams[g->members[i]] == at)
+      return peers; /* its other addresses, before the rest of the list */
+    if (!first) first = peers;
   }
   return first;
 }

@@ -59,9 +59,9 @@ struct wr_retry_state {
                                         NULL: nobody's */
 };
 
-/* The peers of s->group that may be asked next, as bits: those whose turn it is, before those who
- * come later in the list; 0: nobody is left. *unserved: somebody was left out because of the model.
- */
+/* The peers of s->group that may be asked next, as bits. At first all; later those whose turn it is
+ * in the list, of those that aren't left alone. 0: nobody is left. *unserved: somebody was left out
+ * because of the model. */
 uint64_t wr_retry_peers(const struct wr_session *s, bool *unserved);
 /* Judges the failure of the attempt that runs, once. With WR_E_UPSTREAM_STATUS the state's `status`
  * and `retry_after_ms` have been set. */

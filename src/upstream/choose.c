@@ -152,6 +152,12 @@ void wr_peer_hold(struct wr_peer *peer) {
   atomic_fetch_add_explicit(&peer->state->streams, 1, memory_order_relaxed);
 }
 
+uint64_t wr_group_open(const struct wr_upstreams *set, uint32_t group,
+                       const struct wr_choice *choice) {
+  if (!WR_EXPECT(group < set->conf->group_count)) return 0;
+  return field_of(set, &set->conf->groups[group], choice, wr_loop_now_ms(set->loop)).open;
+}
+
 struct wr_peer *wr_group_choose(struct wr_upstreams *set, uint32_t group,
                                 const struct wr_choice *choice) {
   WR_MAGIC_CHECK(set, WR_SET_MAGIC);

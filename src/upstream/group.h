@@ -40,6 +40,9 @@ struct wr_choice {
  * had. NULL when none is left. The caller holds it until wr_peer_put. */
 struct wr_peer *wr_group_choose(struct wr_upstreams *set, uint32_t group,
                                 const struct wr_choice *choice);
+/* Those that it would choose from, as bits; nothing is held. */
+uint64_t wr_group_open(const struct wr_upstreams *set, uint32_t group,
+                       const struct wr_choice *choice);
 /* The same without a hash, for a first request or tests. */
 struct wr_peer *wr_group_pick(struct wr_upstreams *set, uint32_t group, uint64_t tried);
 /* Another hold of a peer that is held. */

@@ -144,6 +144,24 @@ static void all_fail(void **state) {
   rig_close(&r);
 }
 
+/* Who asked to be left alone is no way out for others: what the first one says passes on. */
+static void left_alone(void **state) {
+  (void)state;
+  struct rig r;
+  rig_two(&r, 0);
+  for (unsigned i = 0; i < 2; i++) r.upstreams[i].breaker.busy_max_ms = 60000;
+  rig_open(&r);
+  answer_with(&r, wr_span_str(BUSY "retry-after: 50\r\n\r\n" BUSY_BODY));
+  for (unsigned i = 0; i < 3; i++) {
+    ask(&r, ASK_CLOSE);
+    TURN_UNTIL(&r.w, r.client_end);
+    assert_memory_equal(r.got, "HTTP/1.1 429 ", 13);
+    assert_non_null(strstr(r.got, "x-from: busy\r\n"));
+    assert_int_equal(r.record.attempts, i == 0 ? 2 : 1);
+  }
+  rig_close(&r);
+}
+
 /* One that says when to come back is asked then, and not before. */
 static void same_again(void **state) {
   (void)state;
@@ -456,7 +474,7 @@ static void crawling(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(crawling),
+    cmocka_unit_test(crawling),        cmocka_unit_test(left_alone),
     cmocka_unit_test(refusals),        cmocka_unit_test(named),
     cmocka_unit_test(all_fail),        cmocka_unit_test(same_again),
     cmocka_unit_test(last_comes_last), cmocka_unit_test(budget_and_body),
