@@ -33,22 +33,17 @@ local function literal(value)
   return "{ " .. table.concat(out, ", ") .. " }"
 end
 
--- What a policy may name if the test doesn't say otherwise.
-local UPSTREAMS = {
-  openai = { kind = "openai", url = "https://api.openai.com" },
-  claude = { kind = "anthropic", url = "https://api.anthropic.com" },
-  ["local"] = { kind = "openai-compatible", url = "http://127.0.0.1:8000" },
-}
+-- What a policy may name if the test doesn't say otherwise; a mock speaks every dialect.
+local UPSTREAMS = { "openai", "claude", "local" }
 
 local function declared(conf)
   local out, names = {}, {}
   for key, value in pairs(conf.upstreams or UPSTREAMS) do
     local name = type(key) == "string" and key or value
     names[#names + 1] = name
-    out[#out + 1] = ("weir.upstream %q %s"):format(name, literal(type(value) == "table" and value or UPSTREAMS["local"]))
+    out[#out + 1] = ("weir.upstream %q %s"):format(name, literal(type(value) == "table" and value or { kind = "mock" }))
   end
   for name, group in pairs(conf.groups or {}) do out[#out + 1] = ("weir.group %q %s"):format(name, literal(group)) end
-  for key, value in pairs(conf.lua or {}) do conf.lua[key] = value end
   table.sort(out)
   table.sort(names)
   return table.concat(out, "\n"), conf.to or (conf.upstreams and names[1]) or "openai"
@@ -205,7 +200,13 @@ local FAULTS = {
     local after = o.retry_after and ("retry-after: %d\r\n"):format(o.retry_after) or ""
     return { status = o.status or 500, type = "application/json", headers = after, parts = { '{"error":{"message":"no"}}' } }
   end,
-  first_token = function(o, kind) return { parts = { answer_of(kind, o).parts[1] }, ends = "hang" } end,
+  first_token = function(o, kind)
+    local answer = answer_of(kind, o)                -- signs of life, but no content, for ten minutes
+    local start, parts = answer.parts[1], {}
+    if kind == "ollama" then start = start:gsub('"content":"[^"]*"', '"content":""') end
+    for i = 1, 10 do parts[i] = start end
+    return { parts = parts, type = answer.type, pace = 60, ends = "hang" }
+  end,
   idle = function(o, kind) o.ends = "hang" return answer_of(kind, o) end,
   truncated = function(o, kind)
     o.ends = "cut"
@@ -234,6 +235,9 @@ end
 
 ---What weir.live.upstream(name) says from now on: healthy, room, streams, first_token.
 function policy:upstream(name, state) self.trial:upstream(name, state) end
+
+---Switches a weir.flag.
+function policy:flag(name, on) self.trial:flag(name, on) end
 
 ---What on_pressure says to these figures: step, memory, pool, lua, loop_lag, streams.
 function policy:pressure(o) return with_verdict(finished(self.trial:pressure(o), "openai"), "on_pressure") end

@@ -16,7 +16,9 @@ static void say(struct wr_engine *e, const struct wr_hook_stream *s, enum wr_scr
     e->log_since_us = s->now_us;
     e->log_lines = 0;
   }
-  if (e->log_lines++ < LOG_LINES_A_SECOND) core->log(core->ctx, level, wr_span_make("", 0), text);
+  /* Who watches wants to see everything. */
+  if (e->log_lines++ < LOG_LINES_A_SECOND || e->watch)
+    core->log(core->ctx, level, wr_span_make("", 0), text);
 }
 
 /* What a guard's failure means where the hook was asked. */

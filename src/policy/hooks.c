@@ -137,9 +137,22 @@ static void tell_watcher(const struct wr_hook_call *c, enum wr_vm_end end) {
   e->watch(e->watch_ctx, &seen);
 }
 
+static void tell_aside(const struct wr_hook_call *c, const struct wr_hook *hook) {
+  const struct wr_engine *e = c->e;
+  struct wr_hook_seen seen = { .plugin = e->plugins[hook->plugin].name,
+                               .hook = wr_hook_name(hook),
+                               .verdict = c->out,
+                               .error = WR_SPAN("not called: put aside after repeated failures"),
+                               .fail = WR_FAIL_QUARANTINE };
+  e->watch(e->watch_ctx, &seen);
+}
+
 void wr_hook_run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn) {
   struct wr_engine *e = c->e;
-  if (e->plugins[hook->plugin].until_us && wr_hook_aside(e, hook, c->s, c->out)) return;
+  if (e->plugins[hook->plugin].until_us && wr_hook_aside(e, hook, c->s, c->out)) {
+    if (e->watch) tell_aside(c, hook);
+    return;
+  }
   struct wr_vm_call call = {
     hook->name, e->plugins[hook->plugin].name, c->s->id, true, 0, 0
   };

@@ -278,6 +278,13 @@ static int trial_upstream(lua_State *L) {
   return 0;
 }
 
+static int trial_flag(lua_State *L) {
+  const char *name = luaL_checkstring(L, 2);
+  if (!wr_trial_flag(trial_of(L), name, lua_toboolean(L, 3) != 0))
+    return luaL_error(L, "no flag '%s'", name);
+  return 0;
+}
+
 static int trial_advance(lua_State *L) {
   struct wr_trial *t = trial_of(L);
   lua_Number s = luaL_checknumber(L, 2);
@@ -328,7 +335,8 @@ static const luaL_Reg trial_methods[] = {
   { "slow", trial_slow },         { "pressure", trial_pressure },
   { "upstream", trial_upstream }, { "advance", trial_advance },
   { "seed", trial_seed },         { "close", trial_close },
-  { "__gc", trial_close },        { NULL, NULL },
+  { "flag", trial_flag },         { "__gc", trial_close },
+  { NULL, NULL },
 };
 static const luaL_Reg core_functions[] = { { "open", core_open },
                                            { "read", core_read },

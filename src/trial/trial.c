@@ -68,6 +68,7 @@ static enum wr_err load_twice(struct wr_trial *t, const struct wr_trial_options 
   wr_conf_free(first);
   size_t warnings = diag->count;
   err = wr_vm_new(&limits, vm);
+  if (err == WR_OK) wr_vm_script(*vm)->tallies = t->tallies;
   if (err == WR_OK) err = load_in(*vm, o, text, &t->loaded, diag);
   if (err == WR_OK && warnings) diag->warnings = warnings; /* they were said twice */
   return err;
@@ -184,6 +185,8 @@ static enum wr_err world_make(struct wr_trial *t) {
   if (err != WR_OK) return err;
   wr_loop_hold_clock(t->loop);
   t->begin_us = wr_loop_now_us(t->loop);
+  err = wr_tallies_new(t->unix_us, t->begin_us, &t->tallies);
+  if (err != WR_OK) return err;
   t->notes = wr_heap_zalloc(WR_HEAP_CLI, WR_TRIAL_NOTES * sizeof *t->notes);
   t->places = wr_heap_zalloc(WR_HEAP_CLI, WR_TRIAL_NOTES * sizeof *t->places);
   t->sent = wr_heap_zalloc(WR_HEAP_CLI, WR_TRIAL_SENT * sizeof *t->sent);
@@ -212,21 +215,35 @@ enum wr_err wr_trial_upstream(struct wr_trial *t, const char *name,
   return WR_OK;
 }
 
+bool wr_trial_flag(struct wr_trial *t, const char *name, bool on) {
+  WR_MAGIC_CHECK(t, WR_TRIAL_MAGIC);
+  return wr_tallies_switch(t->tallies, wr_span_str(name), on);
+}
+
+/* weir.every, as a worker runs it. */
+static void every_fire(struct wr_timer *timer) {
+  struct wr_trial *t = WR_CONTAINER(timer, struct wr_trial, every);
+  uint64_t ms = wr_engine_timers(t->engine, wr_loop_now_us(t->loop));
+  if (ms) wr_timer_set(t->loop, timer, ms);
+}
+
 static enum wr_err engine_make(struct wr_trial *t, struct wr_vm *take_vm) {
   struct wr_script_core core = { .ctx = t, .mono_us = core_mono, .wall_us = core_wall,
                                  .random_u64 = core_random, .log = wr_trial_log };
-  bool hooks = t->conf.hooks != 0;
+  bool hooks = t->conf.hooks != 0 || t->conf.timer_count > 0;
   for (size_t i = 0; i < t->conf.route_count; i++) hooks |= t->conf.routes[i].hooks != 0;
   if (!hooks) {
     wr_vm_free(take_vm);
     return WR_OK;
   }
   wr_vm_set_core(take_vm, &core);
+  t->script = wr_vm_script(take_vm);
   enum wr_err err = wr_engine_new(take_vm, &t->conf, t->slabs, &t->engine);
   if (err != WR_OK) return err;
   wr_engine_watch(t->engine, wr_trial_saw, t);
   t->live = (struct wr_live){ .ctx = t, .upstream = live_upstream, .pressure = live_pressure };
   wr_engine_set_live(t->engine, &t->live);
+  every_fire(&t->every);
   return WR_OK;
 }
 
@@ -277,6 +294,7 @@ enum wr_err wr_trial_new(const struct wr_trial_options *options, struct wr_trial
   t->unix_us = options->unix_us;
   wr_list_init(&t->conns);
   wr_task_init(&t->task, wr_trial_client_run);
+  wr_timer_init(&t->every, every_fire);
   wr_rand_init(&t->rand, options->seed);
   wr_trial_notes_clear(t);
   enum wr_err err = parts_make(t, options, diag);
@@ -289,7 +307,9 @@ enum wr_err wr_trial_new(const struct wr_trial_options *options, struct wr_trial
 }
 
 static void loop_end(struct wr_trial *t) {
+  wr_timer_clear(&t->every);
   wr_relay_free(t->relay);
+  wr_relay_shared_fini(&t->shared);
   wr_upstreams_free(t->set);
   wr_trial_ups_close(t);
   wr_engine_free(t->engine);
@@ -306,6 +326,7 @@ void wr_trial_free(struct wr_trial *t) {
   struct wr_trial_bytes *const bytes[] = { &t->got,      &t->body,    &t->words,
                                            &t->requests, &t->log,     &t->key_names };
   if (t->loop) loop_end(t);
+  wr_tallies_free(t->tallies);
   if (t->slabs) (void)wr_slabs_free(t->slabs);
   wr_ledger_free(t->ledger);
   wr_depot_free(t->depot);

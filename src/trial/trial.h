@@ -45,6 +45,8 @@ WR_MUST_USE enum wr_err wr_trial_key(struct wr_trial *t, const char *name, const
  * have room. WR_E_ARG: there is no such upstream. */
 WR_MUST_USE enum wr_err wr_trial_upstream(struct wr_trial *t, const char *name,
                                           const struct wr_live_upstream *state);
+/* Switches a weir.flag; false: there is none of that name. */
+bool wr_trial_flag(struct wr_trial *t, const char *name, bool on);
 /* Time passes: timers fire, weir.every runs. */
 void wr_trial_advance(struct wr_trial *t, uint64_t us);
 uint64_t wr_trial_now_us(struct wr_trial *t); /* since 1970, as scripts see it */

@@ -14,6 +14,7 @@
 #include "net/timer.h"
 #include "policy/engine.h"
 #include "relay/relay.h"
+#include "relay/tally.h"
 #include "trial/trial.h"
 
 #define WR_TRIAL_MAGIC 0x741a10adu
@@ -58,6 +59,7 @@ struct wr_trial {
   size_t key_room;
   struct wr_trial_bytes key_names; /* of keys that were added; never moves */
   struct wr_engine *engine;        /* owned; NULL: no hooks */
+  struct wr_script *script;        /* borrowed: the engine's VM's; NULL: no hooks */
   struct wr_upstreams *set;        /* owned */
   struct wr_relay_shared shared;
   struct wr_relay_gen gen;
@@ -69,6 +71,8 @@ struct wr_trial {
   uint64_t begin_us, unix_us; /* of the loop's clock, and what it is in the world */
   struct wr_hook_pressure pressure;
   struct wr_live live;
+  struct wr_tallies *tallies; /* owned */
+  struct wr_timer every;      /* weir.every */
   struct wr_live_upstream *states; /* owned: one an upstream */
   /* Of the exchange. */
   const struct wr_trial_ask *ask; /* borrowed: the caller's; NULL: none runs */

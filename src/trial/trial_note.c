@@ -5,6 +5,9 @@
 #include "base/heap.h"
 #include "trial/trial_int.h"
 
+/* Of one exchange; a policy that logs for each event of a long recording is cut off there. */
+#define LOG_BYTES (1u << 20)
+
 void wr_trial_put(struct wr_trial_bytes *b, struct wr_span bytes) {
   if (b->nomem || bytes.len == 0) return;
   if (b->cap - b->len < bytes.len) {
@@ -95,6 +98,7 @@ void wr_trial_log(void *trial, enum wr_script_level level, struct wr_span where,
   static const char *const names[] = { "info: ", "warn: ", "error: " };
   struct wr_trial *t = trial;
   WR_MAGIC_CHECK(t, WR_TRIAL_MAGIC);
+  if (t->log.len > LOG_BYTES) return;
   wr_trial_put(&t->log, wr_span_str(names[level]));
   wr_trial_put(&t->log, where);
   if (where.len) wr_trial_put(&t->log, WR_SPAN(": "));

@@ -174,6 +174,8 @@ enum wr_err wr_trial_run(struct wr_trial *t, const struct wr_trial_ask *ask,
   if (err == WR_OK) err = wr_trial_ups_begin(t, refuse);
   if (err != WR_OK) return err;
   wr_trial_notes_clear(t);
+  /* The clock stands: what one exchange logs must not silence the next one. */
+  if (t->script) memset(t->script->sites, 0, sizeof t->script->sites);
   t->ask = ask;
   err = client_open(t);
   if (err == WR_OK) err = send_request(t, ask);

@@ -135,6 +135,7 @@ static void note_sent(struct wr_trial_conn *c, size_t head) {
 /* The head's length once the request is whole, as weir writes it: a length or chunks. 0: not yet.
  */
 static size_t whole_request(const struct wr_trial_bytes *b) {
+  if (b->len == 0) return 0;
   const char *end = memmem(b->ptr, b->len, "\r\n\r\n", 4);
   if (!end) return 0;
   size_t head = (size_t)(end - b->ptr) + 4;

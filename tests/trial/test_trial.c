@@ -21,12 +21,13 @@
 
 #define EVENT(text) "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"}}]}\n\n"
 
+#define STOP "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+
 static const struct wr_span parts[] = {
-  { .ptr = EVENT("one "), .len = sizeof(EVENT("one ")) - 1 },
-  { .ptr = EVENT("two"), .len = sizeof(EVENT("two")) - 1 },
-  { .ptr = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
-    .len = 69 },
-  { .ptr = "data: [DONE]\n\n", .len = 14 },
+  WR_SPAN(EVENT("one ")),
+  WR_SPAN(EVENT("two")),
+  WR_SPAN(STOP),
+  WR_SPAN("data: [DONE]\n\n"),
 };
 static const struct wr_trial_answer fine = { .parts = parts, .part_count = 4 };
 
