@@ -110,18 +110,18 @@ $(foreach f,$(FOLDERS),$(eval $(call test_rule,$(f))))
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_REPLAY := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(FUZZ_SRC))
 FUZZ_LIBS := $(foreach f,mock relay upstream net wire obs conf mem base,$(call archive,$(f)))
-$(O)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(foreach f,wire obs conf mem base,$(call archive,$(f)))
+$(O)/fuzz/%: tests/fuzz/%.c tests/fuzz/replay.c $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests $(CFLAGS_USED) $(LDFLAGS_USED) -MMD -MP -MF $@.d -o $@ $< tests/fuzz/replay.c \
-	  -Wl,--start-group $(foreach f,wire obs conf mem base,$(call archive,$(f))) -Wl,--end-group $(LIBS)
+	  -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(LIBS)
 
 # The searching build: clang with coverage, in a folder of its own.
 FUZZ_SECONDS ?= 20
 FUZZ_RUN := $(patsubst tests/fuzz/%.c,$(O)/libfuzzer/%,$(FUZZ_SRC))
-$(O)/libfuzzer/%: tests/fuzz/%.c $(foreach f,wire obs conf mem base,$(call archive,$(f)))
+$(O)/libfuzzer/%: tests/fuzz/%.c $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Itests $(CFLAGS_USED) -fsanitize=fuzzer -o $@ $< \
-	  -Wl,--start-group $(foreach f,wire obs conf mem base,$(call archive,$(f))) -Wl,--end-group $(LIBS)
+	  -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(LIBS)
 
 .PHONY: check-c check-fuzz fuzz tests-c
 tests-c: $(TEST_BIN)

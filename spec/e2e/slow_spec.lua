@@ -64,7 +64,8 @@ local function text_of(name, body)
 end
 
 -- An upstream that writes large deltas until `full()`, then many small ones, then the end. The text stands in self.text.
-local function upstream(api, full, more)
+-- gap: seconds between two of the large ones.
+local function upstream(api, full, more, gap)
   local self = { parts = {} }
   local up = io_.listen(function(c)
     if not http.read_request(c) then return end
@@ -80,6 +81,7 @@ local function upstream(api, full, more)
     repeat
       for _ = 1, 16 do
         if not say(("<%06d>"):format(n) .. ("w"):rep(3900)) then return end
+        if gap then io_.pause(gap) end
       end
     until full()
     for _ = 1, more or 400 do
@@ -178,6 +180,31 @@ describe("a slow client", function()
     s:stop()
   end, 90))
 
+  it("is what a script says it is", io_.test(function()
+    local s
+    local up = upstream(APIS.chat, function()
+      if acted(s, "wait") == 0 then return false end
+      io_.eventually("a second", function() return acted(s, "coalesce") > 0 end, 30)
+      return true
+    end)
+    s = weir.run { conf = ([[
+      weir.upstream "up" { kind = "openai-compatible", url = "%s" }
+      weir.route "all" { match = { path = "/*" }, to = "up", slow_client = { max = "1MiB" },
+        on_slow_client = function(q, s)
+          if s.ctx.asked then return "coalesce" end
+          s.ctx.asked = q.bytes >= 8192 and q.age == 0
+          return "wait"
+        end }]]):format(up.url) }
+    local c = ask(s, APIS.chat)
+    io_.eventually("events that are joined", function() return s:metrics().weir_coalesced_events_total > 300 end, 30)
+    assert.equal(1, acted(s, "wait"))
+    assert.equal(1, acted(s, "coalesce"))
+    local r = assert(http.read_response(c))
+    assert.is_true(dialects.text("chat", r.body) == table.concat(up.parts))
+    assert.is_true(s:line(1).joined > 300)
+    s:stop()
+  end, 90))
+
   it("that reads nothing is given up, whatever the action", io_.test(function()
     for _, action in ipairs { "pause_upstream", "coalesce" } do
       local s
@@ -198,7 +225,8 @@ describe("a slow client", function()
     local clients = 8
     for _, action in ipairs { "pause_upstream", "coalesce" } do
       local s
-      local up = upstream(APIS.chat, function() return false end)
+      -- As a model writes, event by event: a burst may bring a whole read beyond the marks.
+      local up = upstream(APIS.chat, function() return false end, 0, 0.002)
       s = weir.run { conf = CONF:format(up.url, ('action = "%s", give_up = "0s"'):format(action)) }
       local function held()
         local m = s:metrics()

@@ -55,6 +55,7 @@ static void put_request(struct wr_line *line, const struct wr_record *record, si
   wr_line_u64(line, "bytes_in", record->bytes_in);
   wr_line_u64(line, "bytes_out", record->bytes_out);
   wr_line_u64(line, "copied_bytes", record->copied_bytes);
+  if (record->joined_events) wr_line_u64(line, "joined", record->joined_events);
   wr_line_u64(line, "attempts", record->attempts);
   put_text(line, "tried", record->tried, max_bytes);
   if (record->retried)

@@ -200,6 +200,7 @@ static void coalesces(void **state) {
   assert_string_equal(c.got, c.want);
   assert_int_equal(r.shared.slow_bytes, 0);
   assert_true(r.record.copied_bytes > 0);
+  assert_int_equal(r.record.joined_events, wr_relay_stats(r.relay)->coalesced_events);
   raw_close(&c);
   rig_close(&r);
 }
@@ -260,6 +261,12 @@ static void stops(void **state) {
   assert_string_equal(r.outcome, "stopped");
   assert_int_equal(r.record.err, WR_E_CLIENT_SLOW);
   assert_non_null(strstr(c.got, "\"finish_reason\":\"length\""));
+  /* Its usage is counted: a quarter of the request's bytes, an event a token. */
+  char usage[128];
+  snprintf(usage, sizeof usage,
+           "\"usage\":{\"prompt_tokens\":6,\"completion_tokens\":%u,\"total_tokens\":%u}",
+           (unsigned)r.record.events, (unsigned)r.record.events + 6);
+  assert_non_null(strstr(c.got, usage));
   assert_non_null(strstr(c.got, "[DONE]"));
   size_t n = raw_text(&c, FIELD);
   assert_memory_equal(c.got, c.want, n);
