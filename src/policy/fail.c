@@ -52,9 +52,9 @@ static void set_verdict(const struct wr_hook *hook, enum wr_err err, uint16_t st
 static void count(struct wr_engine *e, struct wr_hook *hook, const struct wr_hook_stream *s,
                   enum wr_fail fail) {
   struct wr_plugin *p = &e->plugins[hook->plugin];
-  uint64_t oldest = p->error_us[p->next];
   p->error_us[p->next] = s->now_us;
   p->next = (p->next + 1) % WR_PLUGIN_ERRORS;
+  uint64_t oldest = p->error_us[p->next];
   bool often = oldest != 0 && s->now_us - oldest <= WINDOW_US;
   if (!often && fail != WR_FAIL_MEMORY) return;
   p->until_us = s->now_us + ASIDE_US;

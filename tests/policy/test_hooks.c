@@ -358,18 +358,18 @@ static void test_quarantine(void **state) {
   (void)state;
   struct fake f;
   init_event(&f, "error('x')", true);
-  for (int i = 0; i < 6; i++) {
+  for (int i = 0; i < 5; i++) {
     f.stream.now_us += 1000000;
     fake_call_event(&f);
     assert_int_equal(f.verdict.kind, WR_VERDICT_STOP);
   }
   fake_call_event(&f);
   assert_int_equal(f.verdict.kind, WR_VERDICT_STOP);
-  assert_int_equal(fails(&f, WR_FAIL_ERROR), 6);
+  assert_int_equal(fails(&f, WR_FAIL_ERROR), 5);
   assert_int_equal(fails(&f, WR_FAIL_QUARANTINE), 1);
   f.stream.now_us += 30000000;
   fake_call_event(&f);
-  assert_int_equal(fails(&f, WR_FAIL_ERROR), 7);
+  assert_int_equal(fails(&f, WR_FAIL_ERROR), 6);
   fake_fini(&f);
 }
 

@@ -313,19 +313,19 @@ static void test_every_limits(void **state) {
     f.now_us += 100 * MS;
     assert_int_equal(wr_engine_timers(f.engine, f.now_us), 100);
   }
-  assert_int_equal(seen("k"), 6);
+  assert_int_equal(seen("k"), 5);
   assert_int_equal(seen("good"), 10);
   assert_string_equal(wr_engine_aside(f.engine, 0), "conf.lua:3");
   assert_null(wr_engine_aside(f.engine, 1));
   f.now_us += 31000 * MS;
   (void)wr_engine_timers(f.engine, f.now_us);
-  assert_int_equal(seen("k"), 7);
+  assert_int_equal(seen("k"), 6);
   assert_null(wr_engine_aside(f.engine, 0));
   struct wr_hook_stats st;
   assert_true(wr_engine_stats_take(f.engine, 0, &st));
-  assert_int_equal(st.calls, 7);
-  assert_int_equal(st.fails[WR_FAIL_INSTRUCTIONS], 7);
-  assert_int_equal(st.fails[WR_FAIL_QUARANTINE], 4);
+  assert_int_equal(st.calls, 6);
+  assert_int_equal(st.fails[WR_FAIL_INSTRUCTIONS], 6);
+  assert_int_equal(st.fails[WR_FAIL_QUARANTINE], 5);
   assert_string_equal(st.plugin, "conf.lua:3");
   assert_string_equal(st.route, "");
   assert_true(wr_engine_stats_take(f.engine, 0, &st));
