@@ -125,6 +125,76 @@ describe("a hook's view of the stream", function()
   end))
 end)
 
+describe("hooks of an attempt", function()
+  after_each(weir.kill_all)
+
+  local function busy()
+    return io_.listen(function(c)
+      while http.read_request(c) do
+        c:send(http.response(429, { "Content-Type: application/json", "Retry-After: 7", "X-Region: eu" }, '{"error":{}}'))
+      end
+    end)
+  end
+
+  it("on_response_start sees the head, sets fields, falls back and refuses", io_.test(function()
+    local s = weir.run { conf = UP .. ('weir.upstream "busy" { kind = "openai-compatible", url = "%s" }\n'):format(busy().url) ..
+      [[weir.route "all" { match = { path = "*" }, to = "busy",
+        on_request = function(req) if req.model == "up" then return "route", "up" end end,
+        on_response_start = function(resp, s)
+          s:set_header("x-start", ("%d %s %s"):format(resp.status, resp:header "x-region" or "none", s.upstream))
+          if s.model == "go" and resp.status == 429 then return "fallback", "up" end
+          if s.model == "stop" then return "reject", 451, "not " .. resp:header "Retry-After" end
+        end }]] }
+    local function ask(model)
+      return assert(http.fetch(dialects.ask("chat", s.port, nil, { body =
+        ('{"model":"%s","stream":true,"messages":[]}'):format(model) })))
+    end
+    local r = ask "go"
+    assert.equal(200, r.status, r.body)
+    assert.equal("200 none up", r.fields["x-start"])
+    assert(dialects.text("chat", r.body):find("t0 t1", 1, true))
+    assert.equal(2, s:line(1).attempts)
+    r = ask "stop"
+    assert.equal(451, r.status)
+    assert.equal("not 7", (dialects.error_of("chat", r)))
+    assert.equal("429 eu busy", r.fields["x-start"])
+    r = ask "up"
+    assert.equal("200 none up", r.fields["x-start"])
+    assert.is_true(r.clean)
+    assert.equal(0, s:metrics().weir_hook_errors_total or 0)
+    s:stop()
+  end))
+
+  it("on_upstream_error says what becomes of a request", io_.test(function()
+    local s = weir.run { conf = UP .. ('weir.upstream "busy" { kind = "openai-compatible", url = "%s" }\n'):format(busy().url) ..
+      [[weir.upstream "dead" { kind = "openai-compatible", url = "http://127.0.0.1:1" }
+      weir.route "all" { match = { path = "*" }, to = "dead",
+        on_request = function(req) if req.model == "busy" then return "route", "busy" end end,
+        on_upstream_error = function(err, s)
+          if err.committed or not s.request then return "fail" end
+          local seen = ("%s %s %s %d %s"):format(err.kind, err.status, err.retry_after, err.attempt, s.request.model)
+          if s.model == "fail" then return "fail", 418, seen .. (s:tried "dead" and " tried" or " not tried") end
+          if s.model == "busy" then return "fail", 419, seen end
+          return "fallback", "up"
+        end }]] }
+    local function ask(model)
+      return assert(http.fetch(dialects.ask("chat", s.port, nil, { body =
+        ('{"model":"%s","stream":true,"messages":[]}'):format(model) })))
+    end
+    local r = ask "any"
+    assert.equal(200, r.status, r.body)
+    assert.equal("up", s:line(1).upstream)
+    r = ask "fail"
+    assert.equal(418, r.status)
+    assert.equal("connect nil nil 1 fail tried", (dialects.error_of("chat", r)))
+    r = ask "busy"
+    assert.equal(419, r.status, r.body)
+    assert.equal("status 429 7.0 1 busy", (dialects.error_of("chat", r)))
+    assert.equal(0, s:metrics().weir_hook_errors_total or 0)
+    s:stop()
+  end))
+end)
+
 describe("a retained view", function()
   after_each(weir.kill_all)
 
