@@ -242,12 +242,13 @@ static void test_whose(void **state) {
                    "dead(function() return #KEPT.sub end, 'view expired')\n"
                    "if s.ctx.mine then assert(#KEPT.r == 12) return end\n"
                    "if s.id == '7f3a' then s.ctx.mine = true return end\n"
+                   "local own = ev.text:retain()\n"
                    "local why = 'view expired (a retained view is valid in the hooks of its "
                    "stream'\n"
                    "dead(function() return #KEPT.r end, why)\n"
                    "dead(function() return KEPT.r:retain() end, why)\n"
                    "KEPT.r:release()\n"
-                   "local own = ev.text:retain() assert(#own == 12) own:release() own:release()\n"
+                   "assert(#own == 12) own:release() own:release()\n"
                    "dead(function() return own .. '' end, 'view expired (it was released)')"));
   ask(&f);
   struct wr_hook_stream first = f.stream;
