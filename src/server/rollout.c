@@ -1,5 +1,6 @@
 #include "server/rollout.h"
 
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -121,6 +122,8 @@ void wr_rollout_commit(struct wr_rollout *r) {
   for (uint32_t i = 0; i < r->worker_count; i++) {
     struct wr_gen *gen = r->gens[i];
     r->gens[i] = NULL;
+    if (r->renewals[i].failed) atomic_store(&r->renewals[i].asked, false);
+    r->renewals[i].failed = false;
     gen->commit.run = commit_run;
     wr_mailbox_post(wr_worker_mailbox(r->workers[i]), &gen->commit);
   }
@@ -141,10 +144,16 @@ static void renewal_run(struct wr_letter *letter) {
   char why[256] = "";
   struct wr_gen *gen = NULL;
   if (r->stopped) return;
-  bool busy = r->next != NULL || r->waiting > 0 || !r->current;
-  if (busy || wr_worker_prepare(r->workers[ask->worker], r->current, r->current, &gen, why,
-                                sizeof why) != WR_OK) {
+  if (r->next != NULL || r->waiting > 0 || !r->current) {
     atomic_store(&ask->asked, false);
+    return;
+  }
+  enum wr_err err =
+      wr_worker_prepare(r->workers[ask->worker], r->current, r->current, &gen, why, sizeof why);
+  if (err != WR_OK) { /* it stays asked: once is enough until the next reload */
+    ask->failed = true;
+    fprintf(stderr, "weir: no fresh VM for worker %u: %s\n", ask->worker,
+            why[0] ? why : wr_err_text(err));
     return;
   }
   gen->commit.run = renew_run;

@@ -18,7 +18,8 @@ struct wr_renewal {
   struct wr_letter letter;
   struct wr_rollout *rollout; /* borrowed: holds this */
   uint32_t worker;
-  _Atomic bool asked;         /* until the worker has it, or can't get it now */
+  _Atomic bool asked; /* until the worker has it, or can't get it now: the letter is under way */
+  bool failed;        /* the main thread's: there is no letter, but it isn't to be asked again */
 };
 
 struct wr_rollout {
