@@ -170,6 +170,7 @@ function policy:exchange(kind, o, answer, fault)
   local r = self.trial:run {
     method = o.method, path = o.path or PATHS[kind], headers = header_lines(kind, o.headers), body = body_of(kind, o),
     key = key_of(self, o.key), answer = answer, fault = fault, fault_upstream = o.upstream, faults = o.times,
+    leave = o.leave_after,
   }
   self.max_instructions = math.max(self.max_instructions, r.max_instructions)
   return finished(r, kind)

@@ -9,6 +9,14 @@ local function policy(name, body, options, conf, before)
   return t.policy(("%s/%s.lua"):format(dir, name), options, conf)
 end
 
+-- That this process has open.
+local function descriptors()
+  local p = assert(io.popen "ls /proc/$PPID/fd | wc -l")
+  local n = p:read "n"
+  p:close()
+  return n
+end
+
 setup(function()
   local p = assert(io.popen "mktemp -d")
   dir = p:read "l"
@@ -18,11 +26,13 @@ teardown(function() os.execute("rm -r " .. dir) end)
 
 describe("weir.test", function()
   it("brings no file, socket or message along that a test would see", function()
-    local before = io.popen("ls -d /tmp/weir-trial-* 2>/dev/null | wc -l"):read "n"
+    policy("none", ""):close()                       -- what is made once a process is made
+    local before = descriptors()
     local p = policy("none", "")
+    assert.is_true(descriptors() > before)
     assert.equal("hello", p:stream({ text = "hello" }).text)
     p:close()
-    assert.equal(before, io.popen("ls -d /tmp/weir-trial-* 2>/dev/null | wc -l"):read "n")
+    assert.equal(before, descriptors())
     assert.has_error(function() p:stream { text = "x" } end, "this policy was closed")
   end)
 
@@ -220,6 +230,23 @@ describe("weir.test", function()
     assert.equal(200, p:request(ask).status)
     assert.has_error(function() p:flag("open", true) end, "no flag 'open'")
     p:close()
+  end)
+
+  it("lets the client leave", function()
+    local p = policy("leave", [[on_end = function(fin) weir.log.info("%s", fin.outcome) end]])
+    local r = p:stream { text = { "a", "b", "c" }, pace = 1, leave_after = 300 }
+    assert.equal("client_gone", r.outcome)
+    assert.is_truthy(r.log[1]:find("client_gone", 1, true))
+    assert.is_nil(r.text:find("c", 1, true))
+  end)
+
+  it("lets go of policies that nobody holds", function()
+    local before = descriptors()
+    local p = policy("many", "")
+    local each = descriptors() - before
+    p:close()
+    for _ = 1, 60 do policy("many", "") end
+    assert.is_true(descriptors() < before + 50 * each, descriptors() .. " descriptors are open")
   end)
 
   it("waits for nothing", function()

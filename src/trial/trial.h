@@ -83,6 +83,7 @@ struct wr_trial_ask {
   const struct wr_trial_answer *fault;  /* borrowed: as above; of one that doesn't; NULL: none */
   const char *fault_upstream; /* borrowed: as above; NULL: the first one that is asked */
   uint32_t faults;            /* it fails so often; 0: always */
+  size_t leave_bytes; /* the client goes when it has so many of the answer; 0: it stays */
 };
 
 /* What one hook said. Events and windows that a hook let pass are only counted. */

@@ -42,6 +42,11 @@ void wr_trial_client_run(struct wr_task *task) {
     wr_trial_put(&t->got, wr_view_span(&v));
     wr_view_drop(&v);
   }
+  if (t->client && t->ask && t->ask->leave_bytes && t->got.len >= t->ask->leave_bytes) {
+    wr_conn_abort(t->client);
+    t->client = NULL;
+    t->client_end = true;
+  }
   if (t->client && (wr_conn_state(t->client) == WR_CONN_FAILED || wr_conn_at_eof(t->client)))
     t->client_end = true;
 }
