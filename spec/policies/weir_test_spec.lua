@@ -32,7 +32,7 @@ describe("weir.test", function()
     assert.is_true(descriptors() > before)
     assert.equal("hello", p:stream({ text = "hello" }).text)
     p:close()
-    assert.equal(before, descriptors())
+    assert.is_true(descriptors() <= before)
     assert.has_error(function() p:stream { text = "x" } end, "this policy was closed")
   end)
 
