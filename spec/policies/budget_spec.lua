@@ -16,6 +16,19 @@ describe("budget", function()
     assert.equal("openai", p:request({ key = "big", max_tokens = 1100 }).upstream)
   end)
 
+  it("charges what was used, not what was reserved, and forgets it with the hour", function()
+    for _ = 1, 3 do
+      local r = p:stream { key = "a", max_tokens = 600, text = "few words", usage = { input = 100, output = 20 } }
+      assert.same({}, r.errors)
+      assert.equal("complete", r.outcome)
+    end
+    local r = p:request { key = "a", max_tokens = 700 }
+    assert.equal(429, r.status)
+    assert.is_truthy(r.text:find("^token budget: 640 left$"), r.text)
+    t.clock:advance(tonumber(r.headers["retry-after"]))
+    assert.equal("openai", p:request({ key = "a", max_tokens = 700 }).upstream)
+  end)
+
   it("ends an answer that is longer than was asked for", function()
     local parts = {}
     for i = 1, 30 do parts[i] = "word " end
