@@ -45,6 +45,45 @@ weir.route "one" { match = { path = "/one" }, to = "up", on_end = nop,
     os.remove(file)
   end)
 
+  it("dumps the checked configuration as JSON, without a secret", function()
+    local json = require "cjson"
+    local file = os.tmpname()
+    local f = assert(io.open(file, "w"))
+    f:write [[
+weir.listen "127.0.0.1:0" {}
+weir.keys { ["team-a"] = { sha256 = ("ab"):rep(32), class = "paid" } }
+weir.upstream "one" { kind = "openai", url = { "http://127.0.0.1:1", "http://127.0.0.1:2" },
+  key = weir.secret.env "WEIR_SPEC_KEY", price = { fast = { 0.4, 1.6 } }, headers = { ["x-auth"] = "sk-hidden" } }
+weir.upstream "two" { kind = "mock" }
+weir.group "both" { "one", last = "two" }
+weir.route "chat" { match = { path = "/chat" }, to = "both", on_end = function() end }
+weir.pressure "loop_lag" { { at = "50ms", off = "20ms", "shed:paid", cap_output = 256 } }
+]]
+    f:close()
+    local p = assert(io.popen(("WEIR_SPEC_KEY=sk-secret %s dump -c %s"):format(BINARY, file)))
+    local out = p:read "a"
+    assert.is_true((p:close()))
+    local d = json.decode(out)
+    assert.is_nil(out:find("sk-", 1, true))
+    assert.is_nil(out:find(("ab"):rep(32), 1, true))
+    assert.same({ "http://127.0.0.1:1", "http://127.0.0.1:2" }, d.upstream.one.url)
+    assert.same({ 0.4, 1.6 }, d.upstream.one.price.fast)
+    assert.truthy(d.upstream.one.key.secret:find("WEIR_SPEC_KEY", 1, true))
+    assert.same({ "one", "two" }, d.group.both.members)
+    assert.equal("conf.lua(Lua)", d.route[1].hooks.on_end)
+    assert.equal("64MiB", d.server.memory)
+    assert.equal("paid", d.keys["team-a"].class)
+    local step = d.pressure.loop_lag[1]
+    assert.equal("50ms", step.at)
+    assert.same({ "paid" }, step.shed)
+    assert.equal(256, step.cap_output)
+    local f2 = assert(io.open(file, "w"))
+    f2:write 'weir.listen "127.0.0.1:0" { tmeout = 1 }'
+    f2:close()
+    assert.equal(1, (run("dump -c " .. file)))
+    os.remove(file)
+  end)
+
   it("names itself and its libraries", function()
     for _, args in ipairs { "version", "--version" } do
       local rc, out = run(args)

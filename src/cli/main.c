@@ -5,6 +5,7 @@
 #include "cli/cmd_bench.h"
 #include "cli/cmd_check.h"
 #include "cli/cmd_demo.h"
+#include "cli/cmd_dump.h"
 #include "cli/cmd_explain.h"
 #include "cli/cmd_mock.h"
 #include "cli/cmd_flag.h"
@@ -27,6 +28,7 @@ static const struct {
   { "check", wr_cmd_check, "check a configuration; --explain prints what it comes to" },
   { "explain", wr_cmd_explain, "what becomes of a request, and which hook decided it" },
   { "replay", wr_cmd_replay, "a recorded stream through the policy, and the difference" },
+  { "dump", wr_cmd_dump, "print the checked configuration as JSON" },
   { "demo", wr_cmd_demo, "see a stream pass through, without a configuration, a key or a network" },
   { "mock", wr_cmd_mock, "a stand-in LLM server for tests and development" },
   { "bench", wr_cmd_bench, "measure a server or a relay with many token streams" },

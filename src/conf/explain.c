@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/check.h"
-#include "base/text.h"
+#include "conf/field.h"
 
 #define HIDDEN "\xe2\x80\xa2\xe2\x80\xa2\xe2\x80\xa2" /* ••• */
 
@@ -40,39 +39,11 @@ static void put_quoted(const struct printer *p, const char *text) {
   put(p, "\"");
 }
 
-static uint64_t load_uint(const void *at, size_t width) {
-  uint32_t small;
-  uint64_t wide;
-  if (width == sizeof wide) {
-    memcpy(&wide, at, sizeof wide);
-    return wide;
-  }
-  memcpy(&small, at, sizeof small);
-  return small;
-}
-
-/* A number in its unit, as conf.lua says it. */
 static void put_number(const struct printer *p, const struct wr_option *f, const void *at) {
   char store[48];
   struct wr_buf b;
   wr_buf_init(&b, store, sizeof store);
-  uint64_t v = load_uint(at, f->type == WR_OPT_SIZE ? 8 : 4);
-  if (f->zero && v == 0) {
-    wr_buf_printf(&b, "\"%s\"", f->zero);
-  } else if (f->type == WR_OPT_INTEGER) {
-    wr_buf_u64(&b, v);
-  } else if (f->type == WR_OPT_SHARE) {
-    wr_buf_printf(&b, "%g", (double)v / 1000);
-  } else {
-    wr_buf_char(&b, '"');
-    if (f->type == WR_OPT_DURATION) {
-      wr_text_put_duration(&b, v * 1000);
-    } else {
-      wr_text_put_size(&b, v);
-    }
-    wr_buf_char(&b, '"');
-  }
-  WR_DCHECK(!b.overflow);
+  wr_field_put_number(&b, f, at);
   p->out(p->ctx, wr_buf_span(&b));
 }
 
@@ -88,23 +59,6 @@ static void put_flags(const struct printer *p, const struct wr_option *f, uint32
   put(p, bits ? " }" : "}");
 }
 
-static bool contains(const char *name, const char *word) {
-  size_t n = strlen(name), w = strlen(word);
-  for (size_t i = 0; i + w <= n; i++)
-    if (wr_span_ieq(wr_span_make(name + i, w), wr_span_make(word, w))) return true;
-  return false;
-}
-
-/* A header or an option whose value is likely a credential is treated as one. */
-static bool looks_secret(const char *name) {
-  static const char *const words[] = { "auth", "key", "token", "secret", "cookie", "passw", NULL };
-  if (strcmp(name, "tokens") == 0 || contains(name, "-token-") || contains(name, "_token_"))
-    return false; /* the mock's counts */
-  for (size_t i = 0; words[i]; i++)
-    if (contains(name, words[i])) return true;
-  return false;
-}
-
 static void put_map(const struct printer *p, const struct wr_conf_header *pairs, size_t count,
                     bool hide) {
   put(p, "{");
@@ -112,7 +66,7 @@ static void put_map(const struct printer *p, const struct wr_conf_header *pairs,
     put(p, i ? ", [" : " [");
     put_quoted(p, pairs[i].name);
     put(p, "] = ");
-    if (hide && looks_secret(pairs[i].name)) {
+    if (hide && wr_field_is_secret(pairs[i].name)) {
       put(p, "\"" HIDDEN "\"");
     } else {
       put_quoted(p, pairs[i].value);
@@ -151,12 +105,6 @@ static void put_members(const struct printer *p, const uint32_t *members, size_t
   }
 }
 
-static const void *pointer_at(const void *at) {
-  const void *ptr;
-  memcpy(&ptr, at, sizeof ptr);
-  return ptr;
-}
-
 /* A list of weights ends with a 0. */
 static bool put_weights(const struct printer *p, const uint32_t *weights) {
   if (!weights) return false;
@@ -167,12 +115,6 @@ static bool put_weights(const struct printer *p, const uint32_t *weights) {
   }
   put(p, " }");
   return true;
-}
-
-static size_t count_of(const struct wr_option *f, const void *base) {
-  size_t n;
-  memcpy(&n, (const char *)base + f->count_offset, sizeof n);
-  return n;
 }
 
 static void put_limit(const struct printer *p, const void *most, uint32_t least) {
@@ -194,7 +136,7 @@ static bool put_value(const struct printer *p, const struct wr_option *f, const 
   switch (f->type) {
   case WR_OPT_STRING:
   case WR_OPT_FILE: {
-    const char *text = pointer_at(at);
+    const char *text = wr_field_pointer(at);
     if (!text && strcmp(f->name, "admin") == 0) text = "off";
     if (!text) return false;
     put_quoted(p, text);
@@ -205,7 +147,7 @@ static bool put_value(const struct printer *p, const struct wr_option *f, const 
     put(p, yes ? "true" : "false");
     return true;
   case WR_OPT_DURATION:
-    if (!f->def && load_uint(at, 4) == 0) return false; /* not set: somebody else's holds */
+    if (!f->def && wr_field_uint(at, 4) == 0) return false; /* not set: somebody else's holds */
     put_number(p, f, at);
     return true;
   case WR_OPT_SHARE:
@@ -227,20 +169,20 @@ static bool put_value(const struct printer *p, const struct wr_option *f, const 
     return true;
   }
   case WR_OPT_MAP:
-    if (count_of(f, base) == 0) return false;
-    put_map(p, pointer_at(at), count_of(f, base), strcmp(f->name, "models") != 0);
+    if (wr_field_count(f, base) == 0) return false;
+    put_map(p, wr_field_pointer(at), wr_field_count(f, base), strcmp(f->name, "models") != 0);
     return true;
   case WR_OPT_PRICES:
-    if (count_of(f, base) == 0) return false;
-    put_prices(p, pointer_at(at), count_of(f, base));
+    if (wr_field_count(f, base) == 0) return false;
+    put_prices(p, wr_field_pointer(at), wr_field_count(f, base));
     return true;
   case WR_OPT_URLS:
-    if (count_of(f, base) == 0) return false;
-    put_urls(p, pointer_at(at), count_of(f, base));
+    if (wr_field_count(f, base) == 0) return false;
+    put_urls(p, wr_field_pointer(at), wr_field_count(f, base));
     return true;
-  case WR_OPT_WEIGHTS: return put_weights(p, pointer_at(at));
+  case WR_OPT_WEIGHTS: return put_weights(p, wr_field_pointer(at));
   case WR_OPT_LIMIT:
-    if (load_uint(at, 4) == 0) return false;
+    if (wr_field_uint(at, 4) == 0) return false;
     put_limit(p, at, ((const struct wr_conf_upstream *)base)->limit_min);
     return true;
   default: return false;
@@ -259,7 +201,7 @@ static bool is_default(const struct wr_option *f, const void *base) {
   switch (f->type) {
   case WR_OPT_STRING:
   case WR_OPT_FILE: {
-    const char *a = pointer_at(at), *b = pointer_at(fresh);
+    const char *a = wr_field_pointer(at), *b = wr_field_pointer(fresh);
     return a && b && strcmp(a, b) == 0;
   }
   case WR_OPT_BOOL: return memcmp(at, fresh, sizeof(bool)) == 0;
@@ -303,7 +245,7 @@ static void put_fields(const struct printer *p, const struct wr_schema *schema, 
 static void put_table(const struct printer *p, const struct wr_option *f, const void *base,
                       unsigned depth) {
   const void *inner = (const char *)base + f->offset;
-  if (f->by_pointer) inner = pointer_at(inner);
+  if (f->by_pointer) inner = wr_field_pointer(inner);
   if (!inner || !any_value(p, f->table, inner)) return;
   put_indent(p, depth);
   put(p, f->name);
