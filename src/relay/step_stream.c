@@ -91,6 +91,15 @@ static void await(struct wr_session *s, bool blocked) {
   if (!s->due[WR_DUE_IDLE]) wr_session_due(s, WR_DUE_IDLE, wr_session_idle_ms(s));
 }
 
+/* WAIT when the answer has begun, or is held on. */
+static enum wr_step before_commit(struct wr_session *s, enum wr_err err, bool blocked) {
+  WR_DCHECK(!s->committed && s->rq != NULL);
+  if (s->rq->retry.again != WR_AGAIN_NO) return wr_session_attempt_failed(s, err, none());
+  /* What is held takes memory: when that is short it must flow. */
+  bool commit = may_commit(s) || err == WR_E_END || s->stopping || (blocked && s->stream.count > 0);
+  return commit ? begin(s) : WR_STEP_WAIT;
+}
+
 enum wr_step wr_step_stream(struct wr_session *s) {
   WR_CHECK(s->at != NULL && s->at->conn != NULL);
   if (s->no_body) {
@@ -101,11 +110,10 @@ enum wr_step wr_step_stream(struct wr_session *s) {
   enum wr_err err = wr_pump_run(s);
   bool blocked = err == WR_E_POOL_FULL;
   if (blocked) err = WR_OK;
-  if (s->rq && s->rq->retry.again != WR_AGAIN_NO) return wr_session_attempt_failed(s, err, none());
-  /* What is held takes memory: when that is short it must flow. */
-  bool commit = may_commit(s) || err == WR_E_END || s->stopping || (blocked && s->stream.count > 0);
-  enum wr_step other = commit ? begin(s) : WR_STEP_WAIT;
-  if (other != WR_STEP_WAIT) return other;
+  if (!s->committed) {
+    enum wr_step other = before_commit(s, err, blocked);
+    if (other != WR_STEP_WAIT) return other;
+  }
   if (s->stopping) return stopped(s);
   if (err == WR_E_END) return source_ended(s);
   if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
