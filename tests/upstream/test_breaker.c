@@ -48,6 +48,9 @@ static void opens_and_closes(void **state) {
   assert_true(wr_breaker_may_probe(&b, now));
   wr_breaker_probe(&b, now);
   assert_false(wr_breaker_may_probe(&b, now)); /* one at a time */
+  /* Of what began before only the probe's result counts. */
+  assert_false(wr_breaker_note(&b, &conf, epoch, WR_RESULT_GOOD, now, &rand));
+  assert_int_equal(b.state, WR_BREAKER_HALF_OPEN);
   assert_true(wr_breaker_note(&b, &conf, b.epoch, WR_RESULT_NONE, now, &rand));
   assert_true(wr_breaker_may_probe(&b, now)); /* it didn't find out: the next one does */
   wr_breaker_probe(&b, now);
@@ -59,6 +62,9 @@ static void opens_and_closes(void **state) {
   assert_false(wr_breaker_hint(&b, now));
   assert_int_equal(ask(&b, now, WR_RESULT_GOOD, &rand), 1);
   assert_int_equal(b.state, WR_BREAKER_CLOSED);
+  /* Hung streams of the outage that time out now don't open it anew. */
+  for (unsigned i = 0; i < 100; i++)
+    assert_false(wr_breaker_note(&b, &conf, epoch, WR_RESULT_BAD, now, &rand));
 }
 
 static void rate_in_window(void **state) {
