@@ -41,7 +41,7 @@ local function peek(s, model) return dialects.text("messages", chat(s, model or 
 
 local UP = 'weir.upstream "up" { kind = "mock", mock = { tokens = 20, numbered = true, rate = %d } }\n'
 
-describe("state", function()
+describe("state #threads", function()
   after_each(weir.kill_all)
 
   it("is exact over workers, and settled with what was used", io_.test(function()
@@ -174,7 +174,7 @@ describe("state", function()
   end))
 end)
 
-describe("streams of an old generation", function()
+describe("streams of an old generation #threads", function()
   after_each(weir.kill_all)
 
   it("lose their hooks when drain is over: guards stop, others go on without", io_.test(function()
@@ -232,7 +232,7 @@ describe("streams of an old generation", function()
   end))
 end)
 
-describe("a VM that is full", function()
+describe("a VM that is full #threads", function()
   after_each(weir.kill_all)
 
   it("gets a successor, and the state of the process stays", io_.test(function()
