@@ -186,12 +186,18 @@ void wr_conn_ended(struct wr_conn *conn, enum wr_err err) {
 
 static size_t input_bytes(const struct wr_conn *conn) { return conn->in.bytes + conn->late.len; }
 
+/* Where the pool is small, or memory is short, one connection's input must not fill it. */
+static size_t credit_of(const struct wr_conn *conn) {
+  size_t own = conn->credit_units * 1024u, most = conn->loop->credit_bytes;
+  return own < most ? own : most;
+}
+
 bool wr_conn_has_credit(const struct wr_conn *conn) {
-  return !conn->late.len && conn->in.bytes < conn->credit_units * 1024u;
+  return !conn->late.len && conn->in.bytes < credit_of(conn);
 }
 
 size_t wr_conn_credit_left(const struct wr_conn *conn) {
-  size_t credit = conn->credit_units * 1024u;
+  size_t credit = credit_of(conn);
   return conn->in.bytes < credit ? credit - conn->in.bytes : 0;
 }
 

@@ -147,6 +147,7 @@ enum wr_err wr_loop_new(struct wr_slabs *slabs, struct wr_loop **out) {
   loop->magic = WR_LOOP_MAGIC;
   loop->slabs = slabs;
   size_t block_bytes = wr_slabs_max_block(slabs) < 65536 ? wr_slabs_max_block(slabs) : 65536;
+  loop->credit_bytes = block_bytes;
   wr_rxbuf_init(&loop->rx, slabs, block_bytes, WR_CHARGE_UPSTREAM);
   wr_rxbuf_init(&loop->tx, slabs, block_bytes < 4096 ? block_bytes : 4096, WR_CHARGE_CLIENT);
   wr_rxbuf_init(&loop->cipher, slabs, block_bytes < 32768 ? block_bytes : 32768, WR_CHARGE_TLS);
@@ -288,6 +289,7 @@ void wr_loop_shrink(struct wr_loop *loop, bool small) {
   WR_DCHECK(loop->magic == WR_LOOP_MAGIC);
   size_t most = wr_slabs_max_block(loop->slabs), want = small ? SMALL_BLOCK_BYTES : 65536;
   loop->rx.block_bytes = (uint32_t)(want < most ? want : most);
+  loop->credit_bytes = loop->rx.block_bytes;
 }
 
 struct wr_loop_stats *wr_loop_stats(struct wr_loop *loop) { return &loop->stats; }

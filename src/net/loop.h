@@ -66,7 +66,7 @@ uint64_t wr_loop_next_timer_ms(struct wr_loop *loop);
 
 struct wr_slabs *wr_loop_slabs(struct wr_loop *loop);
 /* Smaller receive blocks while memory is short: a piece that somebody keeps pins less. From the
- * next block on. */
+ * next block on; and no connection has more input waiting than one of these. */
 void wr_loop_shrink(struct wr_loop *loop, bool small);
 
 /* Why bytes were copied on the data path, and how many, since the loop began. */

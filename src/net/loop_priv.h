@@ -30,6 +30,7 @@ struct wr_loop {
   uv_timer_t limit; /* of wr_loop_turn */
 
   struct wr_slabs *slabs; /* borrowed: the worker's, outlives us */
+  size_t credit_bytes; /* untaken input of any connection at the most */
   struct wr_rxbuf rx;
   struct wr_rxbuf tx;
   struct wr_rxbuf cipher; /* what TLS connections receive; free again as soon as it is decrypted */

@@ -79,13 +79,6 @@ void wr_degrade_refresh(struct wr_relay *relay) {
     wr_loop_mark(relay->loop, &d->task);
 }
 
-bool wr_degrade_active(struct wr_relay *relay, enum wr_action action) {
-  struct wr_degrade *d = &relay->degrade;
-  if (atomic_load_explicit(&d->shared->version, memory_order_relaxed) != d->version)
-    wr_degrade_refresh(relay);
-  return d->actions >> action & 1u;
-}
-
 void wr_degrade_count(struct wr_relay *relay, enum wr_action action, uint64_t n) {
   WR_DCHECK((unsigned)action < WR_ACTIONS);
   if (n)
@@ -127,6 +120,23 @@ static void ask_policy(struct wr_relay *relay, uint64_t now_us) {
   if (d->forced != before) wr_degrade_refresh(relay);
 }
 
+/* A policy that bends the step is heard before the step does anything. */
+static void hear_policy(struct wr_relay *relay) {
+  struct wr_degrade *d = &relay->degrade;
+  if (d->step == d->told) return;
+  d->told = d->step;
+  ask_policy(relay, wr_loop_now_us(relay->loop));
+}
+
+bool wr_degrade_active(struct wr_relay *relay, enum wr_action action) {
+  struct wr_degrade *d = &relay->degrade;
+  if (atomic_load_explicit(&d->shared->version, memory_order_relaxed) != d->version) {
+    wr_degrade_refresh(relay);
+    hear_policy(relay);
+  }
+  return d->actions >> action & 1u;
+}
+
 static enum wr_meter cause_of(const struct wr_degrade *d) {
   for (int m = 0; m < WR_METERS; m++)
     if (d->step && level_of(d, (enum wr_meter)m) == d->step) return (enum wr_meter)m;
@@ -138,10 +148,7 @@ static void tell_run(struct wr_task *task) {
   struct wr_degrade *d = &relay->degrade;
   uint64_t now = wr_loop_now_us(relay->loop);
   uint32_t before = d->told_now;
-  if (d->step != d->told) {
-    d->told = d->step;
-    ask_policy(relay, now);
-  }
+  hear_policy(relay);
   /* Here, between the turns of sessions. */
   wr_relay_coalesce(relay, d->actions >> WR_ACTION_COALESCE & 1u);
   if (d->now == before) return;

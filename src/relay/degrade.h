@@ -58,6 +58,7 @@ void wr_degrade_init(struct wr_relay *relay, uint32_t worker);
 void wr_degrade_fini(struct wr_relay *relay);
 /* The ladders or the relay's generation have changed. */
 void wr_degrade_refresh(struct wr_relay *relay);
+/* Not while a hook runs: it may ask the policy. */
 bool wr_degrade_active(struct wr_relay *relay, enum wr_action action);
 /* May what this action forbids be done? wr_degrade_allows(relay, WR_ACTION_NO_RETRY). */
 static inline bool wr_degrade_allows(struct wr_relay *relay, enum wr_action action) {

@@ -66,6 +66,7 @@ void wr_degrade_stop(struct wr_relay *relay) {
   atomic_store_explicit(mine, c.bytes, memory_order_relaxed);
   if (!c.s || !is_largest(d, c.bytes) || !ticket_take(d)) return;
   c.s->shed = true; /* its next turn ends it */
+  c.s->deaf = c.taken == 0;
   wr_degrade_count(relay, WR_ACTION_STOP_LARGEST, 1);
   wr_session_mark(c.s);
 }

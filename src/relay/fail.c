@@ -228,13 +228,16 @@ enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_sp
 }
 
 /* What waits for the client is dropped, or the end would free nothing; the log can be cut between
- * chunks only. One that doesn't even take its error event is chosen again, and then breaks off. */
+ * chunks only. A client that takes nothing would not take an error event either. */
 enum wr_step wr_session_shed(struct wr_session *s) {
   WR_CHECK(s->shed && s->active);
   s->shed = false;
   if (s->step == WR_STEP_FINISH) return WR_STEP_WAIT;
-  if (s->step == WR_STEP_FLUSH && s->outcome == WR_OUTCOME_NONE) remember(s, WR_E_PRESSURE, none());
-  if (s->committed && s->chunk_left == 0 && s->step != WR_STEP_FLUSH) wr_stream_clear(&s->stream);
+  if (s->step == WR_STEP_FLUSH || (s->committed && s->deaf)) {
+    remember(s, WR_E_PRESSURE, none());
+    return wr_session_client_gone(s);
+  }
+  if (s->committed && s->chunk_left == 0) wr_stream_clear(&s->stream);
   return wr_session_fail(s, WR_E_PRESSURE, none());
 }
 

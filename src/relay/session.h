@@ -94,6 +94,7 @@ struct wr_session {
   bool slow : 1;              /* the client is above its mark */
   bool tight : 1;             /* the upstream is read in small pieces */
   bool shed : 1;              /* memory is short, and this stream is the one that ends */
+  bool deaf : 1;              /* and its client takes nothing, so that there is nobody to tell */
   bool reused : 1;            /* the last attempt's connection came from the shelf */
   uint8_t slow_do;            /* enum wr_slow_action, or a script's "wait" */
   uint8_t method;             /* enum wr_method of the request */

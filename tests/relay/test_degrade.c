@@ -329,8 +329,13 @@ static void asks_the_policy(void **state) {
   assert_int_equal(now_step(&r), 2);
   assert_int_equal(policy.last.step, 1);
   assert_false(wr_degrade_allows(r.relay, WR_ACTION_SHED_ALL));
+  /* It is heard before a new step does anything. */
+  policy.verdict = 0;
+  sample(&r, 85);
+  assert_true(wr_degrade_allows(r.relay, WR_ACTION_SHED_ALL));
+  assert_int_equal(policy.last.step, 2);
   policy.verdict = -1;
-  for (unsigned i = 0; i < 3; i++) sample(&r, 10);
+  for (unsigned i = 0; i < 6; i++) sample(&r, 10);
   assert_true(wr_degrade_allows(r.relay, WR_ACTION_SHED_ALL));
   assert_int_equal(now_step(&r), 0);
   assert_int_equal(policy.last.step, 0);
