@@ -75,7 +75,11 @@ sub derived {
   $row->('paced: p99 upstream to client, us', 'paced', sub { defined $_[0]{p99_us} ? number($_[0]{p99_us}) : '' });
   $row->('100 streams x 50/s: p50 to client, us', 'latency', sub { number($_[0]{delay_us}{p50}) });
   $row->('100 streams x 50/s: p99.9 to client, us', 'latency', sub { number($_[0]{delay_us}{p99_9}) });
-  $row->('weir: allocations an event', 'latency', sub { defined $_[0]{process}{allocations_per_event} ? sprintf '%.4f', $_[0]{process}{allocations_per_event} : '' });
+  # Of the heap: a stream has some, an event must have none.
+  $row->('weir: allocations a stream of 103 events', 'latency', sub {
+    my ($p, $s) = @{ $_[0] }{qw(process streams)};
+    return defined $p->{allocations} && $s->{whole} ? sprintf '%.1f', $p->{allocations} / $s->{whole} : '';
+  });
   $row->('reloads done in that time', 'reload', sub { $_[0]{reloads} ? $_[0]{reloads}{made} - $_[0]{reloads}{failed} : '' });
   return @rows;
 }
