@@ -78,7 +78,7 @@ sub derived {
   # Of the heap: a stream has some, an event must have none.
   $row->('weir: allocations a stream of 103 events', 'latency', sub {
     my ($p, $s) = @{ $_[0] }{qw(process streams)};
-    return defined $p->{allocations} && $s->{whole} ? sprintf '%.1f', $p->{allocations} / $s->{whole} : '';
+    return defined $p->{allocations} && $s->{begun} ? sprintf '%.1f', $p->{allocations} / $s->{begun} : '';
   });
   $row->('reloads done in that time', 'reload', sub { $_[0]{reloads} ? $_[0]{reloads}{made} - $_[0]{reloads}{failed} : '' });
   return @rows;
@@ -93,7 +93,7 @@ sub rows_of {
 
 sub headline {
   my ($a) = @_;
-  return "$a->{date}, $a->{weir}, $a->{cpu}, $a->{kernel}, $a->{rounds} rounds of $a->{seconds} s";
+  return "$a->{date}, $a->{weir}, $a->{cpu}, $a->{kernel}, $a->{rounds} rounds of $a->{seconds} s, load average $a->{load}";
 }
 
 sub text_table {
@@ -112,7 +112,7 @@ sub markdown {
   my ($r, @plots) = @_;
   my $a = $r->{about};
   my $text = "# Benchmark of $a->{date}\n\n$a->{weir}; $a->{cpu}, $a->{cpus} CPUs, $a->{kernel}; $a->{rounds} rounds of $a->{seconds} s, "
-    . "$a->{took_s} s in all. Medians; × is times the thinnest relay (thin), ± half the range over the rounds. What each row means:\n"
+    . "$a->{took_s} s in all, load average $a->{load} at the end (2 is the benchmark alone). Medians; × is times the thinnest relay (thin), ± half the range over the rounds. What each row means:\n"
     . "[benchmark.md](../../../docs/benchmark.md). All values: [results.json](results.json).\n\n";
   $text .= join(' | ', '|', @{ $r->{peers} }) . " |\n" . '|---' . '|---' x @{ $r->{peers} } . "|\n";
   for my $row (rows_of($r)) { $text .= join(' | ', '| ' . $row->[0], @$row[1 .. $#$row]) =~ s/ x(\d)/ ×$1/gr . " |\n"; }
