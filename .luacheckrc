@@ -5,3 +5,4 @@ max_line_length = 140
 read_globals = { "weir" }
 files["spec"] = { std = "lua54+busted" }
 files["examples/**/*_spec.lua"] = { std = "lua54+busted" }
+files["share/init/*_spec.lua"] = { std = "lua54+busted" }

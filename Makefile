@@ -57,8 +57,11 @@ upto    = $(if $(2),$(if $(filter $(1),$(firstword $(2))),$(1),$(firstword $(2))
 archive = $(O)/lib$(1).a
 ARCHIVES := $(foreach f,$(call reverse,$(FOLDERS)),$(call archive,$(f)))
 
+# Text files that a folder carries, as C made by share/embed: src/base/embed.h.
+EMBED_cli := $(wildcard share/init/*)
+
 src_of = $(filter-out src/cli/main.c,$(wildcard src/$(1)/*.c))
-obj_of = $(patsubst src/%.c,$(O)/obj/%.o,$(call src_of,$(1)))
+obj_of = $(patsubst src/%.c,$(O)/obj/%.o,$(call src_of,$(1))) $(if $(EMBED_$(1)),$(O)/obj/gen/$(1).o)
 
 .PHONY: all help clean
 all: $(O)/weir
@@ -66,6 +69,19 @@ all: $(O)/weir
 $(O)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS_USED) -MMD -MP -c -o $@ $<
+
+define embed_rule
+$(O)/gen/$(1).c: share/embed $(EMBED_$(1))
+	@mkdir -p $$(@D)
+	share/embed wr_embedded_$(1) $(EMBED_$(1)) >$$@
+endef
+$(foreach f,$(FOLDERS),$(if $(EMBED_$(f)),$(eval $(call embed_rule,$(f)))))
+$(O)/obj/gen/%.o: $(O)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS_USED) -MMD -MP -c -o $@ $<
+$(O)/pic/gen/%.o: $(O)/gen/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(CFLAGS_USED)) -fPIC -MMD -MP -c -o $@ $<
 
 define folder_rule
 $(call archive,$(1)): $(call obj_of,$(1))
@@ -80,7 +96,8 @@ $(O)/weir: $(O)/obj/cli/main.o $(ARCHIVES)
 
 # --- weir.test: the trial and all it stands on as a module for a stock Lua, which brings its own Lua.
 LUA_MODULE := $(O)/lua/weir/test/core.so
-MODULE_OBJ := $(foreach f,$(call upto,trial,$(FOLDERS)),$(patsubst src/%.c,$(O)/pic/%.o,$(call src_of,$(f))))
+MODULE_OBJ := $(foreach f,$(call upto,trial,$(FOLDERS)),$(patsubst src/%.c,$(O)/pic/%.o,$(call src_of,$(f))) \
+  $(if $(EMBED_$(f)),$(O)/pic/gen/$(f).o))
 $(O)/pic/%.o: CF_COLD := $(if $(filter release,$(BUILD)),-Os)
 $(O)/pic/%.o: src/%.c
 	@mkdir -p $(@D)

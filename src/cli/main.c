@@ -9,10 +9,12 @@
 #include "cli/cmd_explain.h"
 #include "cli/cmd_mock.h"
 #include "cli/cmd_flag.h"
+#include "cli/cmd_init.h"
 #include "cli/cmd_reload.h"
 #include "cli/cmd_replay.h"
 #include "cli/cmd_run.h"
 #include "cli/cmd_status.h"
+#include "cli/cmd_test.h"
 #include "cli/cmd_trace.h"
 #include "cli/cmd_version.h"
 
@@ -21,6 +23,7 @@ static const struct {
   int (*run)(int argc, char **argv);
   const char *help;
 } commands[] = {
+  { "init", wr_cmd_init, "begin: a configuration that runs, a policy, its spec" },
   { "run", wr_cmd_run, "start the relay" },
   { "reload", wr_cmd_reload, "make a running relay read its configuration again" },
   { "status", wr_cmd_status, "what a running relay does: workers, policies, upstreams" },
@@ -28,6 +31,7 @@ static const struct {
   { "check", wr_cmd_check, "check a configuration; --explain prints what it comes to" },
   { "explain", wr_cmd_explain, "what becomes of a request, and which hook decided it" },
   { "replay", wr_cmd_replay, "a recorded stream through the policy, and the difference" },
+  { "test", wr_cmd_test, "run the specs of policies, with busted" },
   { "dump", wr_cmd_dump, "print the checked configuration as JSON" },
   { "demo", wr_cmd_demo, "see a stream pass through, without a configuration, a key or a network" },
   { "mock", wr_cmd_mock, "a stand-in LLM server for tests and development" },
