@@ -240,6 +240,7 @@ install: $(O)/weir $(LUA_MODULE)
 	install -D -s -m 755 $(O)/weir $(DESTDIR)$(PREFIX)/bin/weir
 	install -D -m 644 conf.lua $(DESTDIR)$(PREFIX)/share/weir/conf.lua
 	cd lua && find . -name '*.lua' -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/weir/lua/{} \;
+	cd types && find . -name '*.lua' -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/weir/types/{} \;
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/lua/5.4/weir lua/weir/test.lua
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/lua/5.4/weir/test lua/weir/test/streams.lua
 	install -D -s -m 755 -t $(DESTDIR)$(PREFIX)/lib/lua/5.4/weir/test $(LUA_MODULE)
