@@ -193,8 +193,8 @@ static void test_pressure_aside(void **state) {
     f.now_us += 1000000;
     hooks_of(&f)->pressure(hooks_of(&f)->ctx, &p, &f.verdict);
   }
-  assert_int_equal(fails(&f, WR_FAIL_ERROR), 6);
-  assert_int_equal(fails(&f, WR_FAIL_QUARANTINE), 1);
+  assert_int_equal(fails(&f, WR_FAIL_ERROR), 5);
+  assert_int_equal(fails(&f, WR_FAIL_QUARANTINE), 2);
   fake_fini(&f);
 }
 

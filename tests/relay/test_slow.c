@@ -408,10 +408,11 @@ static void dripping_requests(void **state) {
     rig_open(&r);
     assert_true(rig_dial(&r));
     rig_send(&r, in_body ? POST "content-length: 100000\r\n\r\n" : "POST /v1/chat/completions HT");
-    uint64_t until_ms = clock_ms() + 20000;
+    uint64_t until_ms = clock_ms() + 20000, last_ms = 0;
     while (r.records == 0) {
       assert_true(clock_ms() < until_ms);
-      rig_send(&r, "x");
+      if (clock_ms() != last_ms) rig_send(&r, "x"); /* faster, it would be too large */
+      last_ms = clock_ms();
       wr_loop_turn(r.w.loop, 5);
     }
     assert_int_equal(r.record.err, in_body ? WR_E_BODY_TIMEOUT : WR_E_HEAD_TIMEOUT);
