@@ -51,7 +51,7 @@ weir.route "chat" {
 weir.route "open" {
   match = { path = "/open/*" }, to = "local", open = true,
   on_request = function(req)
-    if req.model == "bad" then error "no" end
+    if req.model == "bad" then weir.log.error "a bad model" error "no" end
     return "answer", "from the gateway"
   end,
 }
@@ -97,6 +97,9 @@ describe("weir explain", function()
     rc, out = weir "explain conf.lua bad.json --path /open/x"
     assert.equal(0, rc, out)
     has(out, "(failed: conf.lua:15: no [on_request of 'conf.lua'")
+    local _, count = out:gsub("conf.lua:15: no", "")
+    assert.equal(1, count, out)
+    has(out, "error: conf.lua:15: a bad model\n")
     has(out, "upstream           local")
   end)
 

@@ -3,6 +3,8 @@
 
 #include <stdarg.h>
 
+#include "conf/schema.h"
+
 static void push_where(lua_State *L) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
@@ -136,4 +138,32 @@ void wr_lib_freeze(lua_State *L, const char *what) {
   lua_setfield(L, -2, "__metatable");
   lua_setmetatable(L, -2);
   lua_remove(L, real);
+}
+
+#define NAMES_MAX 64
+
+static const char *name_at(const void *ctx, size_t i) { return ((const char *const *)ctx)[i]; }
+
+/* Upvalue: what the table is called. */
+static int strict_index(lua_State *L) {
+  const char *names[NAMES_MAX + 1];
+  size_t count = 0;
+  const char *what = lua_tostring(L, lua_upvalueindex(1));
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return luaL_error(L, "%s: a name is a string, not a %s", what, luaL_typename(L, 2));
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1))
+    if (lua_type(L, -2) == LUA_TSTRING && count < NAMES_MAX) names[count++] = lua_tostring(L, -2);
+  names[count] = NULL;
+  const char *wrong = lua_tostring(L, 2);
+  const char *near = wr_suggest(wr_span_str(wrong), name_at, names);
+  return luaL_error(L, near ? "%s has no '%s' (did you mean '%s'?)" : "%s has no '%s'", what, wrong,
+                    near);
+}
+
+void wr_lib_strict(lua_State *L, const char *what) {
+  lua_createtable(L, 0, 1);
+  lua_pushstring(L, what);
+  lua_pushcclosure(L, strict_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
 }

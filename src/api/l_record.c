@@ -257,6 +257,7 @@ void wr_lib_live(lua_State *L) {
                                         { NULL, NULL } };
   lua_newtable(L);
   luaL_setfuncs(L, functions, 0);
+  wr_lib_strict(L, "weir.live");
   wr_lib_freeze(L, "weir.live");
   lua_setfield(L, -2, "live");
 }

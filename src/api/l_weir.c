@@ -194,6 +194,7 @@ void wr_lib_weir(lua_State *L) {
     lua_pushcclosure(L, log_line, 2);
     lua_setfield(L, -2, levels[i].name);
   }
+  wr_lib_strict(L, "weir.log");
   wr_lib_freeze(L, "weir.log");
   lua_setfield(L, -2, "log");
   wr_lib_live(L);

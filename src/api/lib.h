@@ -29,6 +29,9 @@ void wr_lib_live(lua_State *L);
 /* Replaces the table on top by a closed one that reads from it; see wr_vm_freeze. */
 void wr_lib_freeze(lua_State *L, const char *what);
 
+/* Reading what isn't in the table on top raises from now on, and names what is like it. */
+void wr_lib_strict(lua_State *L, const char *what);
+
 /* As luaL_error, but the place is the innermost line of a script, also behind functions in C such
  * as tostring or pcall. Doesn't return. */
 int wr_lib_error(lua_State *L, const char *format, ...);

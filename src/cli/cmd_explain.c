@@ -41,7 +41,7 @@ static bool parse(int argc, char **argv, struct request *rq) {
     }
   }
   if (rq->help || rq->file) return true;
-  fputs(usage, stderr);
+  fprintf(stderr, "weir explain: a configuration and a request are needed\n%s", usage);
   return false;
 }
 
@@ -132,10 +132,32 @@ static void print_sent(const struct wr_trial_sent *sent) {
   putchar('\n');
 }
 
+/* Is the line the failure of a hook, which stands beside its verdict already? */
+static bool is_told(const struct wr_trial_result *r, struct wr_span line) {
+  const struct wr_span head = WR_SPAN("error: ");
+  if (!wr_span_starts(line, head)) return false;
+  line = wr_span_sub(line, head.len, line.len - head.len);
+  for (size_t i = 0; i < r->note_count; i++)
+    if (r->notes[i].fail && wr_span_eq(r->notes[i].error, line)) return true;
+  return false;
+}
+
+/* What policies logged. */
+static void print_log(const struct wr_trial_result *r) {
+  struct wr_span log = r->log;
+  while (log.len) {
+    const char *end = memchr(log.ptr, '\n', log.len);
+    size_t n = end ? (size_t)(end - log.ptr) : log.len;
+    if (!is_told(r, wr_span_make(log.ptr, n))) printf("%.*s\n", (int)n, log.ptr);
+    n += end != NULL;
+    log = wr_span_make(log.ptr + n, log.len - n);
+  }
+}
+
 static int report(const struct wr_conf *conf, const struct wr_trial_result *r) {
   print_route(conf, r);
   (void)wr_cli_print_notes(r, "on_request");
-  if (r->log.len) printf("%.*s", (int)r->log.len, r->log.ptr);
+  print_log(r);
   if (r->sent_count > 0) {
     print_sent(&r->sent[0]);
     return 0;

@@ -51,7 +51,7 @@ static bool parse(int argc, char **argv, struct options *o) {
     }
   }
   if (o->help || o->recording) return true;
-  fputs(usage, stderr);
+  fprintf(stderr, "weir replay: a configuration and a recording are needed\n%s", usage);
   return false;
 }
 

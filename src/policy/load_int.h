@@ -168,5 +168,8 @@ const struct decl *load_instance(lua_State *L, int idx);
 bool load_is_plugin(lua_State *L, int idx);
 /* --- load_warn.c --- */
 void load_warnings(struct load *l);
+/* --- load_lint.c --- */
+/* Warnings about one file's text; its lines count from its first. */
+void load_lint(struct load *l, const char *file, struct wr_span source);
 
 #endif

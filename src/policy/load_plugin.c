@@ -85,6 +85,19 @@ static void check_functions(lua_State *L, struct load *l, const struct place *to
   }
 }
 
+/* What says how on_text is called, in a plugin that has none: likely a misspelt hook. */
+static void warn_text(lua_State *L, struct load *l, const struct decl *d) {
+  static const char *const names[] = { "needs", "hold" };
+  bool text = load_option(L, 1, "on_text") != LUA_TNIL;
+  lua_pop(L, 1);
+  for (size_t i = 0; i < 2 && !text; i++) {
+    if (load_option(L, 1, names[i]) != LUA_TNIL)
+      wr_diag_warn(l->diag, d->file, d->line,
+                   "plugin '%s': '%s' has no effect without on_text", d->name, names[i]);
+    lua_pop(L, 1);
+  }
+}
+
 /* weir.plugin { … } → an object that takes options. */
 static int plugin_new(lua_State *L) {
   struct load *l = load_of(L, "weir.plugin");
@@ -96,6 +109,7 @@ static int plugin_new(lua_State *L) {
   struct plugin_head head = { 0 };
   load_table(L, l, &top, 1, &plugin_schema, &head, false);
   check_functions(L, l, &top);
+  warn_text(L, l, d);
   load_option(L, 1, "schema");
   load_option_schema(L, l, &top, 2);
   lua_settop(L, 1);

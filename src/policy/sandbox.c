@@ -117,6 +117,7 @@ void wr_sandbox_open(lua_State *L) {
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, key_of(&weir_key));
   wr_lib_weir(L);
+  wr_lib_strict(L, "weir");
   add_library(L, globals, "weir");
   lua_pushvalue(L, globals);
   lua_rawsetp(L, LUA_REGISTRYINDEX, key_of(&globals_key));

@@ -34,6 +34,11 @@ static void test_error_texts(void **state) {
     { "return cnt", "test.lua:1: global 'cnt' is not declared (use local)", WR_VM_ERROR },
     { "string = 1", "test.lua:1: global 'string' is read-only", WR_VM_ERROR },
     { "string.find = 1", "test.lua:1: string is read-only (tried to set 'find')", WR_VM_ERROR },
+    { "weir.lgo.info 'x'", "test.lua:1: weir has no 'lgo' (did you mean 'log'?)", WR_VM_ERROR },
+    { "weir.log.inof 'x'", "test.lua:1: weir.log has no 'inof' (did you mean 'info'?)",
+      WR_VM_ERROR },
+    { "weir.live.memory()", "test.lua:1: weir.live has no 'memory'", WR_VM_ERROR },
+    { "weir[1]()", "test.lua:1: weir: a name is a string, not a number", WR_VM_ERROR },
     { "weir.log.info = 1", "test.lua:1: weir.log is read-only", WR_VM_ERROR },
     { "local s = ('x'):rep(1000) error(s:rep(100))", "test.lua:1: xxxx", WR_VM_ERROR },
   };
