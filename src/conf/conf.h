@@ -123,6 +123,15 @@ struct wr_conf_timeouts {
   uint32_t total_ms;       /* 0: none */
 };
 
+/* Requests that wait for room at an upstream with a limit. */
+#define WR_CONF_QUEUE_CLASSES 8u
+struct wr_conf_queue {
+  uint32_t length; /* 0: nobody waits */
+  uint32_t wait_ms;
+  const char *const *classes; /* borrowed: conf arena; of keys, the first ones first; "": none */
+  size_t class_count;
+};
+
 struct wr_conf_upstream {
   const char *name; /* borrowed: conf arena */
   enum wr_kind kind;
@@ -140,6 +149,7 @@ struct wr_conf_upstream {
   uint32_t keep_idle;     /* idle connections a worker keeps; default 32 */
   uint32_t keep_idle_ms;  /* default 60 s */
   uint32_t max_streams;   /* limit = { n }; 0: none; adaptive: the most that it may become */
+  struct wr_conf_queue queue; /* of the group of its own */
   uint32_t limit_min;     /* limit = { "adaptive", min =, max = }; 0: it isn't */
   enum wr_balance balance;
   struct wr_conf_hash hash;
@@ -172,6 +182,7 @@ struct wr_conf_group {
   uint32_t retry_on; /* enum wr_retry_on */
   uint32_t backoff_ms;             /* before the second attempt at most; doubles; 100 ms */
   uint32_t retry_budget_permille;  /* requests that are sent again, of all; 200 */
+  struct wr_conf_queue queue;
   bool again; /* declared: who has failed may be asked once more when all have been asked */
   enum wr_balance balance;
   struct wr_conf_hash hash;

@@ -31,7 +31,8 @@ enum wr_option_type {
   WR_OPT_SECRET,   /* struct wr_secret */
   WR_OPT_TABLE,    /* a struct of its own: `table`; behind a pointer if `by_pointer` */
   WR_OPT_MAP,      /* pointer to pairs of strings, and a size_t count at `count_offset` */
-  WR_OPT_WORDS,    /* pointer to strings, and a size_t count at `count_offset` */
+  WR_OPT_WORDS,    /* pointer to strings, and a size_t count at `count_offset`; with a `max` at most
+                      so many, and one may be empty */
   /* Those the loader knows by name. */
   WR_OPT_URLS,   /* a URL or a list of them */
   WR_OPT_PRICES, /* model = { in, out } */
@@ -74,7 +75,7 @@ struct wr_schema {
 
 extern const struct wr_schema wr_schema_server, wr_schema_lua, wr_schema_listen,
     wr_schema_listen_tls, wr_schema_upstream, wr_schema_upstream_tls, wr_schema_upstream_timeout,
-    wr_schema_hash, wr_schema_breaker, wr_schema_health,
+    wr_schema_hash, wr_schema_queue, wr_schema_breaker, wr_schema_health,
     wr_schema_group, wr_schema_retry, wr_schema_key, wr_schema_keys, wr_schema_route,
     wr_schema_match, wr_schema_limits, wr_schema_slow_client, wr_schema_min_rate,
     wr_schema_route_timeout, wr_schema_pressure;

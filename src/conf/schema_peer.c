@@ -33,6 +33,34 @@ const struct wr_schema wr_schema_hash = {
   FIELDS(hash_fields),
 };
 
+static const struct wr_option queue_fields[] = {
+  { .name = "length",
+    .type = WR_OPT_INTEGER,
+    .offset = AT(wr_conf_queue, length),
+    .def = "0",
+    .max = 10000,
+    .doc = "requests that wait at a time, over all workers; 0: nobody does" },
+  { .name = "wait",
+    .type = WR_OPT_DURATION,
+    .offset = AT(wr_conf_queue, wait_ms),
+    .def = "5s",
+    .min = 1,
+    .max = 600000,
+    .doc = "for so long at the most" },
+  { .name = "priority",
+    .type = WR_OPT_WORDS,
+    .offset = AT(wr_conf_queue, classes),
+    .count_offset = AT(wr_conf_queue, class_count),
+    .max = WR_CONF_QUEUE_CLASSES,
+    .doc = "classes of keys, the first ones first; `\"\"` is who has none; who isn't named is "
+           "last" },
+};
+const struct wr_schema wr_schema_queue = {
+  .name = "queue",
+  .doc = "Requests that wait for room at an upstream that has a limit.",
+  FIELDS(queue_fields),
+};
+
 static const struct wr_option health_fields[] = {
   { .name = "path",
     .type = WR_OPT_STRING,

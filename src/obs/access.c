@@ -51,6 +51,7 @@ static void put_request(struct wr_line *line, const struct wr_record *record, si
   if (record->first_byte_us >= 0) wr_line_ms(line, "ttfb_ms", (uint64_t)record->first_byte_us);
   if (record->first_token_us >= 0) wr_line_ms(line, "ttft_ms", (uint64_t)record->first_token_us);
   wr_line_ms(line, "duration_ms", record->duration_us);
+  if (record->queued_us) wr_line_ms(line, "queued_ms", record->queued_us);
   wr_line_u64(line, "events", record->events);
   wr_line_u64(line, "bytes_in", record->bytes_in);
   wr_line_u64(line, "bytes_out", record->bytes_out);

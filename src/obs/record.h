@@ -32,6 +32,7 @@ struct wr_record {
   uint64_t events;
   uint64_t bytes_in;       /* of the request's body */
   uint64_t bytes_out;      /* of the answer's body, without framing */
+  uint64_t queued_us;      /* waited until an upstream had room */
   uint64_t joined_events; /* joined into others, or left out, as the client was slow */
   uint64_t copied_bytes;   /* on the data path of this exchange */
   /* As the provider says; -1: not reported. */

@@ -333,6 +333,7 @@ void load_upstreams(lua_State *L, struct load *l) {
     own[n].name = all[n].name;
     own[n].members = &members[n];
     own[n].member_count = 1;
+    own[n].queue = all[n].queue;
     own[n].line = all[n].line;
     c->upstream_count++;
     c->group_count++;

@@ -222,10 +222,10 @@ static void read_words(lua_State *L, struct load *l, const struct place *at, int
   size_t count = good ? lua_rawlen(L, idx) : 0, all = 0;
   if (good)
     for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) all++;
-  good = good && all == count;
+  good = good && all == count && (!f->max || count <= f->max);
   const char **words = load_alloc(L, l, (count + 1) * sizeof *words);
   for (size_t i = 0; i < count && good; i++) {
-    good = lua_rawgeti(L, idx, (lua_Integer)i + 1) == LUA_TSTRING && lua_rawlen(L, -1) > 0;
+    good = lua_rawgeti(L, idx, (lua_Integer)i + 1) == LUA_TSTRING && (f->max || lua_rawlen(L, -1));
     if (good) words[i] = load_copy(L, l, load_span(L, -1));
     lua_pop(L, 1);
   }

@@ -172,6 +172,7 @@ static void tell_run(struct wr_task *task) {
 void wr_relay_tick(struct wr_relay *relay, uint64_t lag_us) {
   struct wr_degrade *d = &relay->degrade;
   uint64_t now = wr_loop_now_us(relay->loop);
+  wr_queue_tick(relay);
   if (d->ticked_us)
     atomic_fetch_add_explicit(&relay->stats.pressure_us[d->now], now - d->ticked_us,
                               memory_order_relaxed);

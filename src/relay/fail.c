@@ -38,8 +38,7 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable) {
     wr_shelf_put(&at->peer->shelf, at->conn);
   else if (at->conn)
     wr_conn_abort(at->conn);
-  uint32_t upstream = wr_relay_upstream_number(s->gen, at->peer->up);
-  atomic_fetch_sub_explicit(&s->relay->shared->upstreams[upstream], 1, memory_order_relaxed);
+  wr_room_leave(s, at->peer);
   s->peer = at->peer;
   s->reused = at->reused;
   wr_peer_put(at->peer);
@@ -181,6 +180,7 @@ static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span 
 
 /* Nothing more comes from upstream; what is in the log still goes out if the answer has begun. */
 static void source_end(struct wr_session *s, bool clean) {
+  wr_queue_leave(s);
   wr_session_attempt_end(s, false);
   if (!s->committed) wr_stream_clear(&s->stream);
   memset(s->due, 0, sizeof s->due);

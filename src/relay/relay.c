@@ -73,6 +73,7 @@ enum wr_err wr_relay_new(const struct wr_relay_options *o, struct wr_relay **out
   relay->record_ctx = o->record_ctx;
   relay->drained_fn = o->drained;
   wr_list_init(&relay->sessions);
+  wr_list_init(&relay->woken);
   wr_timer_init(&relay->drain_timer, drain_fire);
   if (wr_rand_init_system(&relay->rand) != WR_OK)
     wr_rand_init(&relay->rand, wr_loop_now_us(o->loop));
@@ -106,6 +107,7 @@ void wr_relay_free(struct wr_relay *relay) {
 
 void wr_relay_shared_fini(struct wr_relay_shared *shared) {
   wr_quotas_free(atomic_exchange(&shared->quotas, NULL));
+  wr_queues_free(atomic_exchange(&shared->queues, NULL));
 }
 
 char *wr_relay_scratch(struct wr_relay *relay, size_t bytes) {
@@ -177,6 +179,8 @@ void wr_relay_stop(struct wr_relay *relay) {
     wr_session_free(s);
   }
 }
+
+void wr_relay_woken(struct wr_relay *relay) { wr_queue_woken(relay); }
 
 uint32_t wr_relay_connections(const struct wr_relay *relay) { return relay->count; }
 const struct wr_relay_stats *wr_relay_stats(const struct wr_relay *relay) { return &relay->stats; }

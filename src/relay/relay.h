@@ -15,10 +15,12 @@
 #include "obs/record.h"
 #include "relay/degrade.h"
 #include "relay/hooks.h"
+#include "relay/queue.h"
 #include "relay/quota.h"
 #include "relay/retry.h"
 #include "upstream/group.h"
 
+struct wr_queues;
 struct wr_relay;
 struct wr_session;
 
@@ -43,6 +45,8 @@ struct wr_relay_shared {
   _Atomic bool draining;
   _Atomic uint32_t
       upstreams[WR_RELAY_UPSTREAMS]; /* attempts that run, by the number of an upstream */
+  _Atomic uint32_t waiting[WR_RELAY_UPSTREAMS]; /* requests that wait for room there */
+  _Atomic(struct wr_queues *) queues; /* owned; NULL until somebody waits */
   _Atomic(struct wr_quotas *) quotas; /* owned; NULL until a limit is met */
   _Atomic uint64_t slow_bytes; /* that wait for slow clients beyond their marks */
   _Atomic uint32_t keys[WR_RELAY_KEYS]; /* requests that run, by the number of a key */
@@ -64,6 +68,9 @@ struct wr_relay_stats {
   _Atomic uint64_t fallbacks;              /* of them, those that asked another upstream */
   _Atomic uint64_t retry_budget_exhausted;
   _Atomic uint64_t retry_body_gone;
+  _Atomic uint64_t queue_ends[WR_QUEUE_ENDS]; /* requests that waited for room, by how it ended */
+  _Atomic uint64_t queue_us;      /* that they waited */
+  _Atomic uint64_t queue_waiting; /* gauge: that wait */
   _Atomic uint64_t refused;     /* 503 for want of memory or room */
   _Atomic uint64_t limited[WR_QUOTAS];  /* requests refused by a limit */
   _Atomic uint64_t slow_did[WR_SLOW_DIDS];
@@ -128,6 +135,8 @@ void wr_relay_set_gen(struct wr_relay *relay, struct wr_relay_gen *gen);
 
 /* Every now and then (server.sample): looks at the ladders. lag_us: how late the call comes. */
 void wr_relay_tick(struct wr_relay *relay, uint64_t lag_us);
+/* The loop was woken by another thread, perhaps for one of our requests. */
+void wr_relay_woken(struct wr_relay *relay);
 /* How things stand on this worker: for hooks and weir.live. `lua` is left 0, for the engine. */
 void wr_relay_pressure(struct wr_relay *relay, struct wr_hook_pressure *out);
 

@@ -16,6 +16,7 @@ struct wr_relay {
   struct wr_relay_shared *shared; /* borrowed: the process's */
   struct wr_relay_gen *gen;       /* ref: the current one */
   struct wr_list sessions;
+  struct wr_list woken;           /* waiters that another worker gave a place; the queues' lock */
   uint32_t count;
   bool draining;
   bool drained;

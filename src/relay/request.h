@@ -14,6 +14,7 @@
 struct wr_conf_upstream;
 struct wr_hook_request;
 struct wr_session;
+struct wr_waiter;
 struct wr_buf;
 
 /* What routing reads of a JSON body: the places of the paths. */
@@ -57,6 +58,7 @@ struct wr_request {
   uint64_t content_length;
   uint64_t held_bytes; /* of the body, when its beginning was sent */
   struct wr_retry_state retry;
+  struct wr_waiter *wait;      /* owned; NULL unless it stands in a queue (relay/queue.h) */
   struct wr_hook_request *hook; /* borrowed: the arena; NULL: no policy */
   const char *model; /* borrowed: the arena; what to put in place of the client's model, or NULL */
 };

@@ -32,7 +32,7 @@ static void fields_reset(struct wr_session *s) {
   s->keep_alive = true;
   s->retry_after_ms = 0;
   s->reused = s->abortive = s->slow = s->tight = false;
-  s->coalesced = 0;
+  s->coalesced = s->queued_us = 0;
   s->chunk_left = 0;
   s->method = 0;
   s->peer = NULL;
@@ -80,6 +80,7 @@ enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_number,
 /* What only one request has. */
 static void request_parts_free(struct wr_session *s) {
   wr_session_attempt_end(s, false);
+  wr_queue_leave(s);
   wr_request_free(s->rq);
   s->rq = NULL;
   wr_stream_clear(&s->stream);

@@ -29,6 +29,7 @@ enum wr_step {
   WR_STEP_READ_BODY,
   WR_STEP_ROUTE,
   WR_STEP_PICK,
+  WR_STEP_QUEUE,
   WR_STEP_DIAL,
   WR_STEP_SEND,
   WR_STEP_WAIT_FIRST_BYTE,
@@ -129,6 +130,7 @@ struct wr_session {
   uint32_t open_block;        /* Anthropic: index of the open content block plus one; 0: none */
   uint32_t chunk_left;        /* bytes of the chunk that is being written, its CRLF included */
   uint32_t retry_after_ms;    /* of a refusal; 0: a second */
+  uint32_t queued_us;         /* waited for room */
   struct wr_admitted admitted;
   uint32_t slow_from;         /* low bits of the client's sent bytes when it became slow */
   uint32_t slow_charged;      /* bytes that count in the process's for slow clients */
@@ -196,6 +198,7 @@ enum wr_step wr_step_read_head(struct wr_session *s);
 enum wr_step wr_step_read_body(struct wr_session *s);
 enum wr_step wr_step_route(struct wr_session *s);
 enum wr_step wr_step_pick(struct wr_session *s);
+enum wr_step wr_step_queue(struct wr_session *s); /* queue.c */
 enum wr_step wr_step_dial(struct wr_session *s);
 enum wr_step wr_step_send(struct wr_session *s);
 enum wr_step wr_step_wait_first_byte(struct wr_session *s);

@@ -34,16 +34,6 @@ bool wr_session_serves(const struct wr_session *s, const struct wr_conf_upstream
   return model_for(up, wr_session_model(s), name) >= 0;
 }
 
-/* Where the attempts of a peer's upstream are counted, over all workers. */
-static _Atomic uint32_t *running(const struct wr_session *s, const struct wr_peer *peer) {
-  return &s->relay->shared->upstreams[wr_relay_upstream_number(s->gen, peer->up)];
-}
-
-static bool is_full(const struct wr_session *s, const struct wr_peer *peer) {
-  uint32_t most = wr_peer_limit(peer);
-  return most && atomic_load_explicit(running(s, peer), memory_order_relaxed) >= most;
-}
-
 /* May what is held of the body stay when it has been sent? Prompts are long: where memory is short
  * already, another attempt must not cost more of it. */
 static bool may_keep(const struct wr_session *s) {
@@ -64,6 +54,7 @@ static void tell_policy(struct wr_session *s, const struct wr_conf_upstream *up)
   s->hook->tried = s->asked;
 }
 
+/* The peer is held, and there is room for it at its upstream. */
 static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, const char *model,
                                   bool fresh) {
   WR_DCHECK(s->at == NULL && peer->streams > 0);
@@ -71,6 +62,7 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, co
   struct wr_dial *dial = at ? wr_heap_alloc(WR_HEAP_RELAY, sizeof *dial) : NULL;
   if (!dial) {
     wr_heap_free(WR_HEAP_RELAY, at);
+    wr_room_leave(s, peer);
     wr_peer_put(peer);
     return wr_session_fail(s, WR_E_NOMEM, none());
   }
@@ -83,7 +75,6 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, co
   s->at = at;
   wr_session_note_begin(s);
   s->attempts++;
-  atomic_fetch_add_explicit(running(s, peer), 1, memory_order_relaxed);
   tell_policy(s, peer->up);
   s->rq->kept = may_keep(s);
   /* A body that can't be sent twice gets a connection that is surely alive. */
@@ -94,47 +85,76 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, co
   return WR_STEP_DIAL;
 }
 
+/* There is somebody to ask, but no room: the request waits where that is declared. */
+static enum wr_step stand_in_line(struct wr_session *s, uint64_t full) {
+  WR_DCHECK(full != 0 && s->at == NULL);
+  s->tried &= ~full;
+  uint32_t wait_ms = s->gen->conf->groups[s->group].queue.wait_ms;
+  enum wr_err err = wr_queue_join(s, full);
+  if (err != WR_OK) return wr_session_fail(s, err, none());
+  wr_session_due_step(s, wait_ms, WR_E_QUEUE_TIMEOUT);
+  wr_session_due_tidy(s);
+  return WR_STEP_QUEUE;
+}
+
 /* Why there is nobody to ask. */
-static enum wr_step nobody(struct wr_session *s, bool unserved, bool full) {
+static enum wr_step nobody(struct wr_session *s, bool unserved, uint64_t full) {
+  if (full && wr_queue_is_declared(s)) return stand_in_line(s, full);
   if (s->attempts) return wr_session_fail(s, (enum wr_err)s->retry_err, none());
   if (full) return wr_session_fail(s, WR_E_SHED, none());
   return wr_session_fail(s, unserved ? WR_E_NO_MODEL : WR_E_NO_PEER, none());
 }
 
-enum wr_step wr_step_pick(struct wr_session *s) {
-  WR_CHECK(s->at == NULL && s->rq != NULL);
-  bool unserved = false, full = false;
-  if (s->attempts == 0) {
-    s->rq->retry.home = s->group;
-    wr_retry_budget_request(wr_upstreams_retry_budget(s->gen->upstreams, s->group),
-                            wr_session_now_ms(s));
+/* A peer with room for one more; *full: those that had none. */
+static struct wr_peer *find(struct wr_session *s, bool *unserved, uint64_t *full) {
+  uint64_t granted = wr_queue_granted(s) & ~s->tried;
+  if (s->rq->wait) {
+    struct wr_peer *peer = granted ? wr_session_choose(s, ~granted) : NULL;
+    if (peer) {
+      wr_queue_use(s);
+      return peer;
+    }
+    wr_queue_leave(s); /* nobody there may be asked any more */
+    s->tried |= granted;
   }
   for (;;) {
-    uint64_t peers = wr_retry_peers(s, &unserved);
-    if (!peers) return nobody(s, unserved, full);
+    uint64_t peers = wr_retry_peers(s, unserved);
+    if (!peers) return NULL;
     struct wr_peer *peer = wr_session_choose(s, ~peers);
     if (!peer) { /* none of them is ready: who comes later in the list */
       s->tried |= peers;
       continue;
     }
-    if (is_full(s, peer)) {
-      full = true;
-      s->tried |= UINT64_C(1) << peer->index;
-      wr_peer_put(peer);
-      continue;
-    }
-    enum wr_err err = wr_request_judge(s->rq, peer->up);
-    if (err != WR_OK) {
-      wr_peer_put(peer);
-      s->keep_alive = s->keep_alive && s->rq->body_done;
-      return wr_session_fail(s, err, none());
-    }
-    const char *name = NULL;
-    (void)model_for(peer->up, wr_session_model(s), &name);
-    peer->attempts++;
-    if (s->attempts && s->peer && s->peer->up != peer->up) WR_RELAY_COUNT(s->relay, fallbacks, 1);
-    return attempt_begin(s, peer, name, false);
+    if (wr_room_enter(s, peer)) return peer;
+    *full |= UINT64_C(1) << peer->index;
+    s->tried |= UINT64_C(1) << peer->index;
+    wr_peer_put(peer);
   }
+}
+
+enum wr_step wr_step_pick(struct wr_session *s) {
+  WR_CHECK(s->at == NULL && s->rq != NULL);
+  bool unserved = false;
+  uint64_t full = 0;
+  if (s->attempts == 0 && !s->rq->wait) {
+    s->rq->retry.home = s->group;
+    wr_retry_budget_request(wr_upstreams_retry_budget(s->gen->upstreams, s->group),
+                            wr_session_now_ms(s));
+  }
+  struct wr_peer *peer = find(s, &unserved, &full);
+  if (!peer) return nobody(s, unserved, full);
+  enum wr_err err = wr_request_judge(s->rq, peer->up);
+  if (err != WR_OK) {
+    wr_room_leave(s, peer);
+    wr_peer_put(peer);
+    s->keep_alive = s->keep_alive && s->rq->body_done;
+    return wr_session_fail(s, err, none());
+  }
+  const char *name = NULL;
+  (void)model_for(peer->up, wr_session_model(s), &name);
+  peer->attempts++;
+  if (s->attempts && s->peer && s->peer->up != peer->up) WR_RELAY_COUNT(s->relay, fallbacks, 1);
+  return attempt_begin(s, peer, name, false);
 }
 
 enum wr_step wr_step_dial(struct wr_session *s) {
@@ -182,7 +202,9 @@ static void forget_answer(struct wr_session *s) {
 static enum wr_step dial_anew(struct wr_session *s) {
   struct wr_peer *peer = s->at->peer;
   const char *model = s->at->model;
-  wr_peer_hold(peer); /* the new attempt's own hold */
+  wr_peer_hold(peer); /* the new attempt's own hold, and its own place */
+  uint32_t number = wr_relay_upstream_number(s->gen, peer->up);
+  atomic_fetch_add(&s->relay->shared->upstreams[number], 1);
   s->attempts--;
   s->rq->retry.stale = false;
   wr_session_attempt_end(s, false);

@@ -92,6 +92,7 @@ static void record(struct wr_session *s) {
     .bytes_out = s->out_bytes,
     .copied_bytes = s->copied,
     .joined_events = s->coalesced,
+    .queued_us = s->queued_us,
     .input_tokens = s->usage[0],
     .output_tokens = s->usage[1],
     .cached_tokens = s->usage[2],

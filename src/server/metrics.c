@@ -61,6 +61,25 @@ static void print_retries(const struct shards *shards, struct wr_prom *out) {
   }
 }
 
+static void print_queue(const struct shards *shards, struct wr_prom *out) {
+  static const char *const ends[WR_QUEUE_ENDS] = {
+    [WR_QUEUE_SERVED] = "served",   [WR_QUEUE_FULL] = "full", [WR_QUEUE_PUSHED] = "pushed_out",
+    [WR_QUEUE_TIMEOUT] = "timeout", [WR_QUEUE_LEFT] = "left",
+  };
+  wr_prom_family(out, WR_METRIC_QUEUE_ENDS);
+  for (size_t e = 0; e < WR_QUEUE_ENDS; e++) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < shards->n; i++)
+      if (shards->list[i].relay) sum += load(&shards->list[i].relay->queue_ends[e]);
+    wr_prom_one(out, "result", ends[e], sum);
+  }
+  uint64_t us = 0;
+  for (size_t i = 0; i < shards->n; i++)
+    if (shards->list[i].relay) us += load(&shards->list[i].relay->queue_us);
+  wr_prom_family(out, WR_METRIC_QUEUE_SECONDS);
+  wr_prom_double(out, NULL, 0, (double)us / 1e6);
+}
+
 static void print_relays(const struct shards *shards, struct wr_prom *out) {
   static const struct {
     enum wr_metric metric;
@@ -72,11 +91,13 @@ static void print_relays(const struct shards *shards, struct wr_prom *out) {
     AT(RETRY_BUDGET, retry_budget_exhausted), AT(RETRY_BODY, retry_body_gone), AT(EVENTS, events),
     AT(EVENT_BYTES, event_bytes), AT(EVENTS_DROPPED, dropped_events), AT(HEARTBEATS, heartbeats),
     AT(PAUSES, pauses), AT(COALESCED, coalesced_events), AT(SLOW_DROPPED, slow_dropped_events),
+    AT(QUEUE_WAITING, queue_waiting),
 #undef AT
   };
   for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
     print_relay(shards, counters[i].metric, counters[i].offset, out);
   print_retries(shards, out);
+  print_queue(shards, out);
 }
 
 static void print_slow(const struct shards *shards, struct wr_prom *out) {

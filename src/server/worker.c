@@ -322,12 +322,19 @@ static enum wr_err ports_apply(struct wr_worker *w, struct wr_gen *g, char *why,
   return err;
 }
 
+static void woken(void *ctx, struct wr_mailbox *box) {
+  struct wr_worker *w = ctx;
+  (void)box;
+  if (w->relay) wr_relay_woken(w->relay);
+}
+
 static enum wr_err parts_make(struct wr_worker *w) {
   enum wr_err err = wr_slabs_new(w->o.depot, w->o.ledger, &w->slabs);
   if (err == WR_OK) err = wr_loop_new(w->slabs, &w->loop);
   if (err != WR_OK) return err;
   wr_loop_limit_accepted(w->loop, w->o.most_clients);
   wr_mailbox_init(&w->mailbox, w->loop);
+  wr_mailbox_on_wake(&w->mailbox, woken, w);
   wr_timer_init(&w->tick, tick_fire);
   wr_task_init(&w->log_task, log_flush);
   wr_task_init(&w->gone_task, gone_run);
