@@ -137,6 +137,12 @@ bool wr_viewq_shift(struct wr_viewq *q, struct wr_view *out) {
     *out = WR_VIEW_NONE;
     return false;
   }
+  if (q->count == 1 && !q->more) { /* nearly always */
+    *out = wr_view_move(&q->inl[0]);
+    q->count = 0;
+    q->bytes = 0;
+    return true;
+  }
   *out = wr_view_move(slot(q, 0));
   WR_DCHECK(q->bytes >= out->len);
   q->bytes -= out->len;
@@ -158,6 +164,12 @@ const struct wr_view *wr_viewq_peek(const struct wr_viewq *q, size_t i) {
 
 void wr_viewq_consume(struct wr_viewq *q, size_t n) {
   WR_CHECK(n <= q->bytes);
+  if (q->count == 1 && !q->more && n == q->bytes) { /* nearly always */
+    q->count = 0;
+    q->bytes = 0;
+    wr_view_drop(&q->inl[0]);
+    return;
+  }
   while (n) {
     struct wr_view *first = slot(q, 0);
     if (n < first->len) {

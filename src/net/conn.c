@@ -470,6 +470,9 @@ enum wr_conn_state wr_conn_state(const struct wr_conn *conn) {
 enum wr_err wr_conn_err(const struct wr_conn *conn) { return (enum wr_err)conn->err; }
 const char *wr_conn_why(const struct wr_conn *conn) { return conn->why ? conn->why : ""; }
 bool wr_conn_at_eof(const struct wr_conn *conn) { return conn->eof && input_bytes(conn) == 0; }
+bool wr_conn_is_dry(const struct wr_conn *conn) {
+  return conn->in.count == 0 && !conn->eof && conn->state == WR_CONN_OPEN && !conn->late.len;
+}
 bool wr_conn_got_eof(const struct wr_conn *conn) { return conn->eof; }
 size_t wr_conn_input_bytes(const struct wr_conn *conn) { return input_bytes(conn); }
 bool wr_conn_is_tls(const struct wr_conn *conn) { return conn->tls != NULL; }

@@ -52,6 +52,8 @@ enum wr_err wr_conn_err(const struct wr_conn *conn);
 /* One sentence of detail for logs ("connection refused", "certificate expired"); static or inside
  * the conn. */
 const char *wr_conn_why(const struct wr_conn *conn);
+/* Open, with nothing to take now, and more may come. */
+bool wr_conn_is_dry(const struct wr_conn *conn);
 /* The other side has ended its sending and every byte of it has been taken. */
 bool wr_conn_at_eof(const struct wr_conn *conn);
 /* The other side has ended its sending (FIN or close_notify), whether or not bytes remain to be

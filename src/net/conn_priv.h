@@ -47,6 +47,7 @@ struct wr_conn {
   bool fin_sent : 1;
   bool dying : 1;      /* the owner has let go */
   bool closed : 1;     /* the handle closes; only the close callback is still to come */
+  int fd; /* of tcp, which owns it */
   uv_tcp_t tcp;
   struct wr_loop *loop;    /* borrowed: outlives its connections */
   struct wr_task *owner;   /* borrowed: until close, abort or set_owner; may be NULL */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -226,19 +227,32 @@ static enum wr_err wait_for_room(struct wr_conn *conn, struct wr_viewq *queue) {
   return leave(conn, req);
 }
 
+/* What uv_try_write does where nothing waits before it, in a third of the instructions: how many
+ * bytes were taken, or libuv's code, which is a negative errno. */
+static ssize_t try_write(const struct wr_conn *conn, const struct iovec *pieces, size_t count) {
+  WR_DCHECK(!conn->req && count > 0 && count <= WRITE_PIECES);
+  ssize_t n;
+  do {
+    n = count == 1 ? write(conn->fd, pieces->iov_base, pieces->iov_len)
+                   : writev(conn->fd, pieces, (int)count);
+  } while (n < 0 && errno == EINTR);
+  if (n >= 0) return n;
+  return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS ? UV_EAGAIN : -errno;
+}
+
 enum wr_err wr_tcp_send(struct wr_conn *conn, struct wr_viewq *queue) {
   WR_DCHECK(conn->magic == WR_CONN_MAGIC && !conn->closed);
   while (!conn->req && !wr_viewq_empty(queue)) {
-    struct wr_span spans[WRITE_PIECES];
-    uv_buf_t bufs[WRITE_PIECES];
-    size_t count = wr_viewq_gather(queue, spans, WRITE_PIECES), total = 0;
+    struct iovec pieces[WRITE_PIECES];
+    size_t total = 0, count = queue->count < WRITE_PIECES ? queue->count : WRITE_PIECES;
     for (size_t i = 0; i < count; i++) {
-      bufs[i].base = (char *)(uintptr_t)spans[i].ptr; /* libuv has no const, but only reads */
-      bufs[i].len = spans[i].len;
-      total += spans[i].len;
+      const struct wr_view *v = wr_viewq_peek(queue, i);
+      pieces[i].iov_base = (char *)(uintptr_t)v->ptr; /* writev has no const, but only reads */
+      pieces[i].iov_len = v->len;
+      total += v->len;
     }
     uint64_t began_ns = wr_tracing() ? wr_trace_now_ns() : 0;
-    int n = uv_try_write(stream_of(conn), bufs, (unsigned)count);
+    ssize_t n = try_write(conn, pieces, count);
     WR_PROBE3(write, conn, total, n);
     if (wr_tracing()) wr_trace_put(WR_TRACE_WRITE, "write", 0, began_ns, n > 0 ? (size_t)n : 0);
     if (n > 0) {
@@ -248,7 +262,7 @@ enum wr_err wr_tcp_send(struct wr_conn *conn, struct wr_viewq *queue) {
       wr_viewq_consume(queue, (size_t)n);
       if ((size_t)n == total) continue;
     } else if (n != UV_EAGAIN) {
-      return lost(conn, n);
+      return lost(conn, (int)n);
     }
     return wait_for_room(conn, queue);
   }
@@ -258,8 +272,8 @@ enum wr_err wr_tcp_send(struct wr_conn *conn, struct wr_viewq *queue) {
 int wr_tcp_send_bytes(struct wr_conn *conn, const void *bytes, size_t len) {
   WR_DCHECK(conn->magic == WR_CONN_MAGIC && len > 0);
   if (conn->req || conn->closed) return 0;
-  uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
-  int n = uv_try_write(stream_of(conn), &buf, 1);
+  const struct iovec piece = { (char *)(uintptr_t)bytes, len };
+  int n = (int)try_write(conn, &piece, 1);
   if (n < 0 && n != UV_EAGAIN) return (void)lost(conn, n), -1;
   size_t taken = n > 0 ? (size_t)n : 0;
   if (taken) {
@@ -337,6 +351,7 @@ enum wr_err wr_tcp_open(struct wr_conn *conn, int take_fd) {
   enum wr_err err = wr_loop_expect_fd(conn->loop, take_fd);
   if (err == WR_OK && uv_tcp_open(&conn->tcp, take_fd) != 0) err = WR_E_IO;
   if (err != WR_OK) close(take_fd);
+  else conn->fd = take_fd;
   return err;
 }
 

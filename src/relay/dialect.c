@@ -336,6 +336,19 @@ static enum wr_err values_of(struct wr_dialects *d, enum wr_dialect dialect, str
   return WR_OK;
 }
 
+/* What is no document, and still says something. */
+static bool is_word(enum wr_dialect dialect, struct wr_event *ev) {
+  struct wr_span word = wr_span_trim(ev->data);
+  if (word.len == 0) { /* `data:` alone keeps a connection alive */
+    ev->kind = WR_EVENT_PING;
+    return true;
+  }
+  if (!wr_span_eq(word, WR_SPAN("[DONE]"))) return false;
+  ev->kind = WR_EVENT_STOP; /* some servers say it in every dialect */
+  ev->terminator = dialect == WR_DIALECT_CHAT;
+  return true;
+}
+
 enum wr_err wr_dialect_read(struct wr_dialects *d, enum wr_dialect dialect, struct wr_event *ev,
                             struct wr_usage *usage) {
   WR_DCHECK((unsigned)dialect < WR_DIALECTS);
@@ -348,16 +361,7 @@ enum wr_err wr_dialect_read(struct wr_dialects *d, enum wr_dialect dialect, stru
     ev->content = 1;
     return WR_OK;
   }
-  struct wr_span word = wr_span_trim(ev->data);
-  if (word.len == 0) { /* `data:` alone keeps a connection alive */
-    ev->kind = WR_EVENT_PING;
-    return WR_OK;
-  }
-  if (wr_span_eq(word, WR_SPAN("[DONE]"))) { /* some servers say it in every dialect */
-    ev->kind = WR_EVENT_STOP;
-    ev->terminator = dialect == WR_DIALECT_CHAT;
-    return WR_OK;
-  }
+  if ((ev->data.len == 0 || *ev->data.ptr != '{') && is_word(dialect, ev)) return WR_OK;
   struct wr_json_value v[WR_JSON_MAX_PATHS];
   if (values_of(d, dialect, ev->data, v) != WR_OK) return WR_E_EVENT_SYNTAX;
   if (dialect == WR_DIALECT_CHAT)

@@ -85,8 +85,8 @@ enum wr_err wr_session_commit(struct wr_session *s) {
 }
 
 /* The head of a chunk of up to FRAMES_A_CHUNK frames; they may follow in several turns. */
-static enum wr_err chunk_open(struct wr_session *s) {
-  size_t n = 0, bytes = 0, window = window_of(s);
+static enum wr_err chunk_open(struct wr_session *s, size_t window) {
+  size_t n = 0, bytes = 0;
   const struct wr_frame *f;
   while (n < FRAMES_A_CHUNK && bytes < window &&
          (f = wr_reader_peek(&s->reader, n)) != NULL && !f->framing) {
@@ -104,8 +104,8 @@ static enum wr_err chunk_open(struct wr_session *s) {
 
 /* Frames that have their own framing leave as they are; those that touch in memory become one
  * piece. */
-static enum wr_err put_framed(struct wr_session *s) {
-  size_t done = 0, bytes = 0, window = window_of(s);
+static enum wr_err put_framed(struct wr_session *s, size_t window) {
+  size_t done = 0, bytes = 0;
   enum wr_err err = WR_OK;
   const struct wr_frame *f;
   while (done < FRAMES_A_CHUNK && bytes < window &&
@@ -124,12 +124,12 @@ static enum wr_err put_framed(struct wr_session *s) {
 }
 
 /* The frames of one chunk. When memory ends in the middle of it, the next call goes on there. */
-static enum wr_err put_frames(struct wr_session *s) {
+static enum wr_err put_frames(struct wr_session *s, size_t window) {
   const struct wr_frame *first = wr_reader_peek(&s->reader, 0);
-  if (!s->chunk_left && first && first->framing) return put_framed(s);
+  if (!s->chunk_left && first && first->framing) return put_framed(s, window);
   uint32_t crlf = s->chunked ? 2 : 0;
   size_t done = 0;
-  enum wr_err err = s->chunk_left ? WR_OK : chunk_open(s);
+  enum wr_err err = s->chunk_left ? WR_OK : chunk_open(s, window);
   while (err == WR_OK && s->chunk_left > crlf) {
     const struct wr_frame *f = wr_reader_peek(&s->reader, done);
     WR_CHECK(f != NULL && f->view.len <= s->chunk_left - crlf);
@@ -160,7 +160,7 @@ enum wr_err wr_session_drain_log(struct wr_session *s) {
    * once. */
   do {
     while (err == WR_OK && has_frames(s) && wr_conn_unsent_bytes(s->client) < window) {
-      err = put_frames(s);
+      err = put_frames(s, window);
       wrote = true;
     }
     sent = wr_conn_flush(s->client); /* also when memory is short: what leaves gives some back */

@@ -338,10 +338,17 @@ static enum wr_err take_data(struct wr_session *s, unsigned *left) {
 /* Is this all of a chunk, framed as weir itself would frame it towards this client? Then the
  * length of its head. */
 static uint8_t lead_of(const struct wr_session *s, size_t off, size_t len, size_t used) {
-  char head[WR_HTTP1_CHUNK_HEAD_BYTES];
+  const char *head = s->at->in.ptr;
   if (!s->chunked || s->mode != WR_MODE_EVENTS || used != off + len + 2) return 0;
-  size_t n = wr_http1_chunk_head(head, len);
-  return n == off && memcmp(head, s->at->in.ptr, n) == 0 ? (uint8_t)n : 0;
+  if (off < 3 || off > WR_HTTP1_CHUNK_HEAD_BYTES || head[0] == '0') return 0;
+  size_t size = 0;
+  for (size_t i = 0; i < off - 2; i++) { /* as wr_http1_chunk_head writes it */
+    unsigned digit = (unsigned char)head[i] - (unsigned)'0';
+    if (digit > 9) digit = (unsigned char)head[i] - (unsigned)'a' + 10u;
+    if (digit > 15) return 0;
+    size = size << 4 | digit;
+  }
+  return size == len && head[off - 2] == '\r' ? (uint8_t)off : 0;
 }
 
 /* Decodes as much of the input as is one piece of the body. */
@@ -429,10 +436,15 @@ static enum wr_err dry(struct wr_session *s) {
   return ended(s);
 }
 
+/* Nothing that waits is never too much. */
+static bool is_full(const struct wr_session *s) {
+  size_t queued = wr_session_queued(s);
+  return queued > 0 && queued >= wr_slow_bound(s);
+}
+
 enum wr_err wr_pump_run(struct wr_session *s) {
   struct wr_attempt *at = s->at;
   WR_MAGIC_CHECK(at, WR_ATTEMPT_MAGIC);
-  size_t bound = wr_slow_bound(s);
   if (wr_http1_body_ended(&at->body)) at->body_ended = true;
   enum wr_err err = at->win && !s->stopping ? wr_window_flush(s) : WR_OK;
   unsigned left = TURN_EVENTS;
@@ -443,7 +455,7 @@ enum wr_err wr_pump_run(struct wr_session *s) {
       err = decode(s);
     } else if (at->body_ended) {
       return ended(s);
-    } else if (wr_session_queued(s) >= bound) {
+    } else if (wr_conn_is_dry(at->conn) || is_full(s)) {
       break;
     } else if (!wr_conn_take(at->conn, &at->in)) {
       return dry(s);

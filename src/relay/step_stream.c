@@ -22,8 +22,7 @@ static bool may_commit(const struct wr_session *s) {
 
 /* A client whose kernel takes no more is read for in small pieces, so that little comes in on top
  * of what waits. */
-static void tighten(struct wr_session *s) {
-  bool tight = wr_conn_unsent_bytes(s->client) > 0;
+static void tighten(struct wr_session *s, bool tight) {
   if (tight == s->tight) return;
   s->tight = tight;
   wr_conn_set_credit(s->at->conn, tight ? SLOW_CREDIT_BYTES : WR_CONN_CREDIT_BYTES);
@@ -124,10 +123,13 @@ enum wr_step wr_step_stream(struct wr_session *s) {
   if (err != WR_OK && err != WR_E_POOL_FULL) return wr_session_client_gone(s);
   blocked |= err == WR_E_POOL_FULL;
   if (s->committed) { /* what is held is not the client's fault */
-    tighten(s);
-    err = wr_slow_turn(s);
-    if (s->stopping) return stopped(s);
-    if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
+    size_t unsent = wr_conn_unsent_bytes(s->client);
+    tighten(s, unsent > 0);
+    if (s->slow || unsent + s->stream.bytes > 0) {
+      err = wr_slow_turn(s);
+      if (s->stopping) return stopped(s);
+      if (err != WR_OK) return wr_session_attempt_failed(s, err, none());
+    }
   }
   await(s, blocked);
   return WR_STEP_WAIT;
