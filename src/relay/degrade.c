@@ -186,7 +186,8 @@ void wr_relay_tick(struct wr_relay *relay, uint64_t lag_us) {
   if (d->actions >> WR_ACTION_EMPTY_SHELF & 1u)
     wr_degrade_count(relay, WR_ACTION_EMPTY_SHELF, wr_upstreams_empty(relay->gen->upstreams));
   wr_degrade_stop(relay);
-  if (d->step > 0 && d->step == d->told && now - d->asked_us >= ASK_EVERY_US) {
+  /* Also when only the policy's word holds: it must be able to take it back. */
+  if ((d->step | d->now) > 0 && d->step == d->told && now - d->asked_us >= ASK_EVERY_US) {
     ask_policy(relay, now);
     if (d->now != d->told_now) wr_loop_mark(relay->loop, &d->task);
   }

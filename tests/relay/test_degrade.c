@@ -339,6 +339,19 @@ static void asks_the_policy(void **state) {
   assert_true(wr_degrade_allows(r.relay, WR_ACTION_SHED_ALL));
   assert_int_equal(now_step(&r), 0);
   assert_int_equal(policy.last.step, 0);
+  /* What it says when all is well again is asked about again, too. */
+  sample(&r, 60);
+  wr_relay_tick(r.relay, 0);
+  assert_int_equal(now_step(&r), 1);
+  policy.verdict = 2;
+  for (unsigned i = 0; i < 3; i++) sample(&r, 10);
+  wr_relay_tick(r.relay, 0);
+  assert_int_equal(now_step(&r), 2);
+  assert_int_equal(policy.last.step, 0);
+  policy.verdict = -1;
+  r.relay->degrade.asked_us = 1;
+  wr_relay_tick(r.relay, 0);
+  assert_int_equal(now_step(&r), 0);
   rig_close(&r);
 }
 
