@@ -24,7 +24,10 @@ static void string(struct writer *w, struct wr_span text) {
   struct wr_buf b;
   wr_buf_init(&b, store, sizeof store);
   wr_buf_json_string(&b, text);
-  if (b.overflow) wr_buf_put(&b, WR_SPAN("\"…\"")); /* longer than any option may be */
+  if (b.overflow) { /* longer than any option may be */
+    wr_buf_init(&b, store, sizeof store);
+    wr_buf_put(&b, WR_SPAN("\"…\""));
+  }
   w->out(w->ctx, wr_buf_span(&b));
 }
 

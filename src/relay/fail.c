@@ -14,6 +14,8 @@
 #include "wire/http1_write.h"
 
 #define REPLY_ROOM 32768u
+/* All that a verdict and hooks may set, and what weir says itself. */
+#define HEAD_ROOM 12288u
 /* An answer's text that a policy gives, at most. */
 #define ANSWER_BYTES (256u << 10)
 
@@ -143,7 +145,7 @@ static enum wr_err put_retry_after(struct wr_buf *out, unsigned status, uint32_t
 static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span type,
                           struct wr_span body, const struct wr_verdict *v) {
   WR_CHECK(!s->committed && status >= 200 && status <= 599);
-  char head[4096];
+  char head[HEAD_ROOM];
   size_t body_bytes = s->head_request ? 0 : body.len;
   struct wr_buf out;
   wr_buf_init(&out, head, sizeof head);

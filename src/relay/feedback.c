@@ -1,7 +1,6 @@
 #include "relay/feedback.h"
 
 #include "base/check.h"
-#include "base/text.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "upstream/note.h"
@@ -25,21 +24,11 @@ void wr_session_note_begin(struct wr_session *s) {
   s->at->started_us = wr_loop_now_us(s->relay->loop);
 }
 
-/* In milliseconds; 0: it doesn't say, or as a date, which needs clocks that agree. */
-static uint64_t retry_after(const struct wr_head *h, const char *base) {
-  uint64_t n = 0;
-  if (wr_text_u64(wr_head_value(h, base, WR_FIELD_RETRY_AFTER_MS), UINT32_MAX, &n) == WR_OK && n)
-    return n;
-  if (wr_text_u64(wr_head_value(h, base, WR_FIELD_RETRY_AFTER), UINT32_MAX, &n) == WR_OK)
-    return n * 1000;
-  return 0;
-}
-
 void wr_session_note_answer(struct wr_session *s, const struct wr_head *h, const char *base) {
   WR_DCHECK(s->at != NULL && h->status >= 200);
   bool busy = h->status == 429 || h->status == 503 || h->status == 529;
-  uint64_t after_ms = busy ? retry_after(h, base) : 0;
-  if (after_ms) tell(s, WR_NOTE_BUSY, 0, after_ms);
+  int64_t after_ms = busy ? wr_retry_after_ms(h, base) : 0;
+  if (after_ms > 0) tell(s, WR_NOTE_BUSY, 0, (uint64_t)after_ms);
   else if (h->status == 429) return; /* busy, not broken: says nothing */
   else if (h->status >= 500) tell(s, WR_NOTE_FAILED, 0, 0);
   else if (s->mode == WR_MODE_RAW) tell(s, WR_NOTE_GOOD, 0, 0);

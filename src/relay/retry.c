@@ -11,6 +11,8 @@
 /* The longest wait for an upstream that said when to come back, and for a policy that did. */
 #define WAIT_MAX_MS 10000u
 #define POLICY_WAIT_MAX_MS 60000u
+/* Who says more than a day says a day. */
+#define RETRY_AFTER_MOST_MS INT64_C(86400000)
 
 const char *wr_retry_why_name(unsigned why) {
   static const char *const names[] = { "429", "503", "5xx", "policy", "stale" };
@@ -226,14 +228,17 @@ enum wr_again wr_retry_judge(struct wr_session *s, enum wr_err err) {
   return (enum wr_again)r->again;
 }
 
-/* What the answer says about coming back, in ms; -1: nothing that is understood. */
-static int64_t retry_after(const struct wr_head *h, const char *base) {
-  uint64_t n = 0;
-  struct wr_span ms = wr_head_value(h, base, WR_FIELD_RETRY_AFTER_MS);
-  if (ms.len && wr_text_u64(ms, 86400000u, &n) == WR_OK) return (int64_t)n;
-  struct wr_span sec = wr_head_value(h, base, WR_FIELD_RETRY_AFTER);
-  if (sec.len && wr_text_u64(sec, 86400u, &n) == WR_OK) return (int64_t)n * 1000;
-  return -1;
+/* A number of so many milliseconds each, as long as RETRY_AFTER_MOST_MS at most; -1: none. */
+static int64_t wait_of(struct wr_span text, unsigned each_ms) {
+  uint64_t n = 0, most = RETRY_AFTER_MOST_MS / each_ms;
+  enum wr_err err = wr_text_u64(text, most, &n);
+  if (err == WR_E_TEXT_RANGE) n = most;
+  return err == WR_OK || err == WR_E_TEXT_RANGE ? (int64_t)(n * each_ms) : -1;
+}
+
+int64_t wr_retry_after_ms(const struct wr_head *h, const char *base) {
+  int64_t ms = wait_of(wr_head_value(h, base, WR_FIELD_RETRY_AFTER_MS), 1);
+  return ms >= 0 ? ms : wait_of(wr_head_value(h, base, WR_FIELD_RETRY_AFTER), 1000);
 }
 
 enum wr_again wr_retry_judge_head(struct wr_session *s, const struct wr_head *h,
@@ -241,10 +246,10 @@ enum wr_again wr_retry_judge_head(struct wr_session *s, const struct wr_head *h,
   WR_DCHECK(s->rq != NULL && h->status >= 400);
   struct wr_retry_state *r = &s->rq->retry;
   r->status = h->status;
-  r->retry_after_ms = retry_after(h, base);
+  r->retry_after_ms = wr_retry_after_ms(h, base);
   if (wr_span_ieq(wr_head_value(h, base, WR_FIELD_X_SHOULD_RETRY), WR_SPAN("false")) &&
       r->retry_after_ms < 0)
-    r->retry_after_ms = INT64_C(86400000); /* not here, that is; others may do it */
+    r->retry_after_ms = RETRY_AFTER_MOST_MS; /* not here, that is; others may do it */
   if (r->retry_after_ms >= 0) {
     uint64_t until = wr_session_now_ms(s) + (uint64_t)r->retry_after_ms;
     if (!r->busy || until < r->busy_until_ms) r->busy_until_ms = until;

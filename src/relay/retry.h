@@ -68,6 +68,9 @@ uint64_t wr_retry_peers(const struct wr_session *s, bool *unserved);
 enum wr_again wr_retry_judge(struct wr_session *s, enum wr_err err);
 /* The answer's head says that the upstream failed: judged. */
 enum wr_again wr_retry_judge_head(struct wr_session *s, const struct wr_head *h, const char *base);
+/* What an answer's head says about coming back, a day at most; -1: nothing, or a date, which needs
+ * clocks that agree. */
+int64_t wr_retry_after_ms(const struct wr_head *h, const char *base);
 /* Is this status one of the upstream's own failures? Others are the request's fault. */
 bool wr_retry_is_failure(const struct wr_session *s, unsigned status);
 /* The policy wants another group instead of an answer that is about to begin. */

@@ -1,6 +1,7 @@
 /* Attempts that fail before the client has got anything: whether there is another, whom it asks,
  * and that nothing of the one before is to be seen. */
 #include "relay/texts.h"
+#include "upstream/set_priv.h"
 
 #define BUSY                                                                                       \
   "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\ncontent-length: 8\r\n"      \
@@ -361,6 +362,10 @@ static void policy_on_errors(void **state) {
   assert_int_equal(p.last.status, 429);
   assert_int_equal(p.last.retry_after_ms, 3000);
   assert_int_equal(p.tried, 1);
+  p.r.answer_of[0] = wr_span_str(BUSY "retry-after: 99999999999999999999\r\n\r\n" BUSY_BODY);
+  policy_ask(&p);
+  assert_int_equal(p.last.retry_after_ms, 86400000); /* long is not the same as not said */
+  p.r.answer_of[0] = wr_span_str(BUSY "retry-after: 3\r\n\r\n" BUSY_BODY);
   p.say.kind = WR_VERDICT_FALLBACK;
   p.say.group = 1;
   policy_ask(&p);
@@ -427,7 +432,42 @@ static void policy_at_the_start(void **state) {
   assert_non_null(strstr(p.r.got, "not that"));
   assert_null(strstr(p.r.got, "hello"));
   assert_string_equal(p.r.outcome, "refused");
+  /* As many and as long headers as a verdict may have. */
+  static char value[1024];
+  memset(value, 'v', sizeof value);
+  for (p.say_start.header_count = 0; p.say_start.header_count < WR_VERDICT_HEADERS;) {
+    size_t i = p.say_start.header_count++;
+    p.say_start.headers[i].name = WR_SPAN("x-long");
+    p.say_start.headers[i].value = wr_span_make(value, sizeof value);
+  }
+  policy_ask(&p);
+  assert_memory_equal(p.r.got, "HTTP/1.1 451 ", 13);
+  assert_non_null(strstr(p.r.got, "not that"));
   rig_close(&p.r);
+}
+
+/* A pick that comes to nothing leaves the one request that finds out to another. */
+static void probe_without_room(void **state) {
+  (void)state;
+  struct rig r;
+  rig_init(&r);
+  r.upstreams[0].max_streams = 1;
+  rig_open(&r);
+  answer_with(&r, whole_answer());
+  struct wr_peer_state *st = r.set->peers[0].state;
+  st->breaker.state = WR_BREAKER_OPEN;
+  atomic_store(&st->shut_until_ms, 1);
+  atomic_store(&r.shared.upstreams[0], 1);
+  ask(&r, ASK_CLOSE);
+  TURN_UNTIL(&r.w, r.client_end);
+  assert_memory_equal(r.got, "HTTP/1.1 503 ", 13);
+  assert_int_equal(st->breaker.state, WR_BREAKER_OPEN);
+  assert_true(wr_peer_state_free(st, wr_loop_now_ms(r.w.loop)));
+  atomic_store(&r.shared.upstreams[0], 0);
+  ask(&r, ASK_CLOSE);
+  TURN_UNTIL(&r.w, r.client_end);
+  assert_int_equal(st->breaker.state, WR_BREAKER_CLOSED);
+  rig_close(&r);
 }
 
 /* A stream that crawls is given up while all of it is held; one that is fast enough is shown at
@@ -481,6 +521,7 @@ int main(void) {
     cmocka_unit_test(last_comes_last), cmocka_unit_test(budget_and_body),
     cmocka_unit_test(long_body),       cmocka_unit_test(policy_on_errors),
     cmocka_unit_test(policy_after_commit), cmocka_unit_test(policy_at_the_start),
+    cmocka_unit_test(probe_without_room),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
