@@ -339,7 +339,18 @@ static void asks_the_policy(void **state) {
   assert_true(wr_degrade_allows(r.relay, WR_ACTION_SHED_ALL));
   assert_int_equal(now_step(&r), 0);
   assert_int_equal(policy.last.step, 0);
-  /* What it says when all is well again is asked about again, too. */
+  rig_close(&r);
+}
+
+/* What it says when all is well again is asked about again, too. */
+static void asks_until_it_lets_go(void **state) {
+  (void)state;
+  struct rig r;
+  declare(&r, (struct wr_conf_step){ .actions = BIT(SHED_ALL) });
+  r.use_hooks = true;
+  r.hooks.pressure = pressure_hook;
+  rig_open(&r);
+  policy.verdict = -1;
   sample(&r, 60);
   wr_relay_tick(r.relay, 0);
   assert_int_equal(now_step(&r), 1);
@@ -385,7 +396,8 @@ int main(void) {
     cmocka_unit_test(caps_and_reroutes), cmocka_unit_test(reroutes_what_is_served),
     cmocka_unit_test(stops_the_largest), cmocka_unit_test(says_why),
     cmocka_unit_test(empties_the_shelf), cmocka_unit_test(lowers_marks),
-    cmocka_unit_test(asks_the_policy),   cmocka_unit_test(lags),
+    cmocka_unit_test(asks_the_policy),
+    cmocka_unit_test(asks_until_it_lets_go),   cmocka_unit_test(lags),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
