@@ -130,6 +130,21 @@ describe("weir replay", function()
     has(read "got", "[EMAIL]")
   end)
 
+  it("knows the dialect by its words, where the file's name doesn't say it", function()
+    for path, text in pairs {
+      ["/v1/chat/completions"] = "data: " .. chat "x" .. "\n\ndata: [DONE]\n\n",
+      ["/v1/messages"] = 'event: message_start\ndata: {"type":"message_start","message":{"id":"m"}}\n\n',
+      ["/v1/responses"] = 'event: response.created\ndata: {"type":"response.created","response":{"id":"r"}}\n\n',
+      ["/api/chat"] = '{"message":{"content":"x"},"done":false}\n',
+    } do
+      write("capture.txt", text)
+      local _, out = weir "replay conf.lua capture.txt --key team-a"
+      -- Only chat has a route here.
+      has(out, path == "/v1/chat/completions" and "route chat, status 200" or "no_route")
+      assert.is_nil(out:find("Say --kind", 1, true), path)
+    end
+  end)
+
   it("ends with 0 when nothing changed", function()
     local rc, out = weir "replay conf.lua openai-b.sse --key team-a --route chat"
     assert.equal(0, rc, out)
@@ -137,7 +152,7 @@ describe("weir replay", function()
   end)
 
   it("ends with 2 when it can't be tried", function()
-    write("x.jsonl", chat "x")
+    write("x.jsonl", '{"text":"x"}\n')
     for command, why in pairs {
       ["replay conf.lua x.jsonl"] = "Say --kind",
       ["replay conf.lua x.jsonl --kind chat"] = "no dialect 'chat'",

@@ -15,7 +15,8 @@ static const char usage[] =
     "Sends a recorded stream through a configuration's policy, without a network, and prints the\n"
     "events that come out otherwise than they went in. A recording is a captured event stream, or\n"
     "one payload a line.\n"
-    "  --kind KIND    openai, responses, anthropic or ollama; default: by the file's name\n"
+    "  --kind KIND    openai, responses, anthropic or ollama; default: by the file's name,\n"
+    "                 or by what is in it\n"
     "  --route NAME   the route that the request takes; default: that of the dialect's path\n"
     "  --path PATH    the request's path\n"
     "  --key NAME     the key that asks\n"
@@ -55,7 +56,7 @@ static bool parse(int argc, char **argv, struct options *o) {
   return false;
 }
 
-static enum wr_dialect dialect_of(const struct options *o) {
+static enum wr_dialect dialect_of(const struct options *o, struct wr_span text) {
   enum wr_dialect d = WR_DIALECT_NONE;
   if (o->kind) {
     d = wr_trial_dialect_named(wr_span_str(o->kind));
@@ -64,6 +65,7 @@ static enum wr_dialect dialect_of(const struct options *o) {
   }
   if (o->path) d = wr_dialect_of(wr_span_str(o->path), false);
   if (d == WR_DIALECT_NONE) d = wr_trial_recording_dialect(o->recording);
+  if (d == WR_DIALECT_NONE) d = wr_trial_recording_guess(text);
   if (d == WR_DIALECT_NONE)
     fprintf(stderr, "weir replay: which dialect is %s? Say --kind\n", o->recording);
   return d;
@@ -194,9 +196,9 @@ int wr_cmd_replay(int argc, char **argv) {
   char *text = NULL, *body = NULL;
   struct wr_trial *t = NULL;
   int rc = 2;
-  enum wr_dialect d = dialect_of(&o);
-  if (d != WR_DIALECT_NONE) text = wr_cli_file("replay", o.recording, &len);
-  if (text) t = wr_cli_trial_open("replay", o.conf);
+  text = wr_cli_file("replay", o.recording, &len);
+  enum wr_dialect d = text ? dialect_of(&o, wr_span_make(text, len)) : WR_DIALECT_NONE;
+  if (d != WR_DIALECT_NONE) t = wr_cli_trial_open("replay", o.conf);
   if (t) {
     enum wr_err err = wr_trial_recording(d, wr_span_make(text, len), &body, &body_len);
     if (err != WR_OK) fprintf(stderr, "weir replay: %s: nothing in it\n", o.recording);

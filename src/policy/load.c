@@ -138,7 +138,7 @@ static int load_run(lua_State *L) {
   load_plugin_register(L);
   load_state_register(L);
   wr_vm_compile(L, l->source, l->file);
-  load_lint(l, l->file, l->source);
+  load_lint(L, l, l->file, l->source);
   lua_call(L, 0, 0);
   return 0;
 }

@@ -50,7 +50,7 @@ struct decl {
 struct name_check {
   const char *name;   /* borrowed: conf arena */
   const char *option; /* borrowed: conf arena; "order" */
-  const char *plugin; /* borrowed: conf arena */
+  const char *plugin; /* borrowed: conf arena; NULL: not an option, but a name in a file's text */
   const char *file;   /* borrowed: conf arena */
   int line;
   bool key; /* of a key, not of an upstream */
@@ -169,7 +169,8 @@ bool load_is_plugin(lua_State *L, int idx);
 /* --- load_warn.c --- */
 void load_warnings(struct load *l);
 /* --- load_lint.c --- */
-/* Warnings about one file's text; its lines count from its first. */
-void load_lint(struct load *l, const char *file, struct wr_span source);
+/* Warnings about one file's text, and the names in it, which are looked up later. Raises when
+ * memory is short; source and file stay where they are. */
+void load_lint(lua_State *L, struct load *l, const char *file, struct wr_span source);
 
 #endif

@@ -167,6 +167,27 @@ static void look_at_fields(struct lint *t) {
     t->hold_bytes = n;
 }
 
+/* return "route", "name" and weir.live.upstream "name": looked up when all is declared. */
+static void look_at_names(lua_State *L, struct lint *t) {
+  struct load *l = t->l;
+  const struct seen *s = back(t, 0);
+  const char *what = NULL;
+  if (s->type != WR_T_STRING || memchr(s->value.ptr, '\\', s->value.len)) return;
+  if (is_char(t, 1, ',') && back(t, 2)->type == WR_T_STRING && is_name(t, 3, "return")) {
+    if (wr_span_eq(back(t, 2)->value, WR_SPAN("route"))) what = "the verdict \"route\"";
+    if (wr_span_eq(back(t, 2)->value, WR_SPAN("fallback"))) what = "the verdict \"fallback\"";
+  }
+  size_t n = is_char(t, 1, '(') ? 2 : 1;
+  if (is_name(t, n, "upstream") && is_char(t, n + 1, '.') && is_name(t, n + 2, "live"))
+    what = "weir.live.upstream";
+  if (!what) return;
+  l->checks = load_grow(L, l, l->checks, l->check_count, &l->check_cap, sizeof *l->checks);
+  struct name_check *c = &l->checks[l->check_count++];
+  *c = (struct name_check){ .option = what, .line = s->line };
+  c->name = load_copy(L, l, s->value);
+  c->file = load_copy(L, l, wr_span_str(t->file));
+}
+
 static void conclude(const struct lint *t) {
   struct load *l = t->l;
   if (!t->on_text) return;
@@ -181,7 +202,7 @@ static void conclude(const struct lint *t) {
                  "cuts in two");
 }
 
-void load_lint(struct load *l, const char *file, struct wr_span source) {
+void load_lint(lua_State *L, struct load *l, const char *file, struct wr_span source) {
   struct lint t = { .l = l, .file = file, .hold_bytes = HOLD_DEFAULT_BYTES };
   struct wr_tokens s = { .text = source, .line = 1 };
   enum wr_token type;
@@ -194,6 +215,7 @@ void load_lint(struct load *l, const char *file, struct wr_span source) {
     look_at_locals(&t);
     look_at_finds(&t);
     look_at_fields(&t);
+    look_at_names(L, &t);
   } while (type != WR_T_END);
   conclude(&t);
 }

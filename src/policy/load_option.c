@@ -346,12 +346,22 @@ static bool is_known(const struct wr_conf *c, wr_name_at_fn at, const char *name
   return false;
 }
 
+/* A hook may name what this configuration doesn't have, and never get there. */
+static void warn_name(struct load *l, const struct name_check *c, const char *near) {
+  wr_diag_warn(l->diag, c->file, c->line, "%s names '%s', which isn't declared%s%s%s", c->option,
+               c->name, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
 void load_option_names(struct load *l) {
   for (size_t i = 0; i < l->check_count; i++) {
     const struct name_check *c = &l->checks[i];
     wr_name_at_fn at = c->key ? key_at : upstream_at;
     if (is_known(l->conf, at, c->name)) continue;
     const char *near = wr_suggest(wr_span_str(c->name), at, l->conf);
+    if (!c->plugin) {
+      warn_name(l, c, near);
+      continue;
+    }
     wr_diag_error(l->diag, c->file, c->line,
                   "plugin '%s': '%s' names the %s '%s', which isn't "
                   "declared%s%s%s",

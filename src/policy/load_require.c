@@ -80,7 +80,7 @@ static void push_source(lua_State *L, struct load *l, const char *file) {
 void load_run_file(lua_State *L, struct load *l, const char *file) {
   push_source(L, l, file);
   wr_vm_compile(L, load_span(L, -1), file);
-  load_lint(l, file, load_span(L, -2));
+  load_lint(L, l, file, load_span(L, -2));
   lua_remove(L, -2);
   lua_call(L, 0, 1);
 }

@@ -22,6 +22,21 @@ enum wr_dialect wr_trial_recording_dialect(const char *file) {
   return WR_DIALECT_NONE;
 }
 
+enum wr_dialect wr_trial_recording_guess(struct wr_span text) {
+  static const struct {
+    const char *word;
+    enum wr_dialect dialect;
+  } words[] = { { "\"message_start\"", WR_DIALECT_ANTHROPIC },
+                { "\"response.created\"", WR_DIALECT_RESPONSES },
+                { "\"chat.completion.chunk\"", WR_DIALECT_CHAT },
+                { "\"choices\"", WR_DIALECT_CHAT },
+                { "\"done\":", WR_DIALECT_OLLAMA } };
+  if (text.len > 16384) text.len = 16384;
+  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+    if (memmem(text.ptr, text.len, words[i].word, strlen(words[i].word))) return words[i].dialect;
+  return WR_DIALECT_NONE;
+}
+
 /* The event's name of the two APIs that have one is the payload's type. */
 static void put_name(const struct wr_json_prog *type, struct wr_span line,
                      struct wr_trial_bytes *out) {

@@ -13,6 +13,8 @@ WR_MUST_USE enum wr_err wr_trial_recording(enum wr_dialect dialect, struct wr_sp
                                            char **give_bytes, size_t *len);
 /* The dialect that a recording's name begins with ("openai-responses-…"); NONE: it doesn't. */
 enum wr_dialect wr_trial_recording_dialect(const char *file);
+/* The dialect whose words stand in a recording; NONE: there are none that only one has. */
+enum wr_dialect wr_trial_recording_guess(struct wr_span text);
 
 enum wr_trial_change { WR_TRIAL_SAME, WR_TRIAL_CHANGED, WR_TRIAL_REMOVED, WR_TRIAL_ADDED };
 /* before or after are empty where there is none; place: from 1, of the event that went in, or that

@@ -5,8 +5,8 @@
 #include "policy/vm.h"
 
 static const char conf_before[] =
-    "weir.listen '127.0.0.1:0' {} weir.upstream 'u' { kind = 'mock' } ";
-static const char conf_after[] = " weir.route 'r' { match = { path = '*' }, to = 'u' }";
+    "weir.listen '127.0.0.1:0' {} weir.upstream 'upst' { kind = 'mock' } ";
+static const char conf_after[] = " weir.route 'r' { match = { path = '*' }, to = 'upst' }";
 
 struct lint {
   const char *source;
@@ -43,6 +43,16 @@ static const struct lint cases[] = {
     NULL },
   { "local h = { on_end = function(ev) return ev.text == 'x' end }", NULL },
   { "local ev = { text = 'x' } assert(ev.text == 'x')", NULL },
+  /* Names of upstreams. */
+  { "local h = { on_request = function() return 'route', 'ups' end }",
+    "warning: the verdict \"route\" names 'ups', which isn't declared (did you mean 'upst'?)" },
+  { "local h = { on_response_start = function() return 'fallback', 'other' end }",
+    "warning: the verdict \"fallback\" names 'other', which isn't declared" },
+  { "local h = { on_request = function() return 'route', 'upst',"
+    " weir.live.upstream('v').room end }",
+    "warning: weir.live.upstream names 'v', which isn't declared" },
+  { "local h = { on_request = function() return 'reject', 'x' end }", NULL },
+  { "local h = { on_request = function() return 'route', weir.live.upstream 'upst' end }", NULL },
   /* Matches and what is held. */
   { "local h = { hold = 4, on_text = function(w) return 'hold', w:find('12345', 1, true) end }",
     "warning: on_text looks for 5 bytes, but 'hold' is 4" },
