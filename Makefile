@@ -65,6 +65,8 @@ ARCHIVES := $(foreach f,$(call reverse,$(FOLDERS)),$(call archive,$(f)))
 
 # Text files that a folder carries, as C made by share/embed: src/base/embed.h.
 EMBED_cli := $(wildcard share/init/*)
+# The standard library; weir.test is for a stock Lua.
+EMBED_policy := $(filter-out lua/weir/test%,$(sort $(wildcard lua/weir/*.lua lua/weir/*/*.lua)))
 
 src_of = $(filter-out src/cli/main.c,$(wildcard src/$(1)/*.c))
 obj_of = $(patsubst src/%.c,$(O)/obj/%.o,$(call src_of,$(1))) $(if $(EMBED_$(1)),$(O)/obj/gen/$(1).o)

@@ -51,6 +51,7 @@ end
 
 local function source_of(file, options, conf)
   local dir, name = file:match "^(.-)([^/]+)%.lua$"
+  if file:find "^weir%.[%w_.]+$" then dir, name = "", file end
   if not name then error(("policy '%s': the name of a Lua file is expected"):format(file), 3) end
   local upstreams, to = declared(conf)
   local limits, route = {}, {}
@@ -308,7 +309,7 @@ end
 ---A policy with its options, on one route with three upstreams: openai, claude, local.
 ---conf: upstreams (names, or name = options), groups, to, route (further options), lua (limits), declare (text of further
 ---declarations), worker = true (for on_pressure: it stands in weir.use).
----@param file string
+---@param file string a Lua file, or a module of the standard library: "weir.filters.redact"
 ---@param options? table
 ---@param conf? table
 ---@return table

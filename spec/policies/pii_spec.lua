@@ -1,54 +1,6 @@
 -- What pii promises: the same output however the provider cuts its tokens, in every dialect, and not a byte more changed.
 local t = require "weir.test"
-local shared = os.getenv "WEIR_SHARED" or "../shared"
-
-local function recordings()
-  local list = {}
-  local p = assert(io.popen(("ls %s/streams/*.jsonl 2>/dev/null"):format(shared)))
-  for name in p:lines() do list[#list + 1] = name end
-  p:close()
-  return list
-end
-
-local KINDS = { ["openai-chat"] = "openai", ["openai-responses"] = "responses", anthropic = "anthropic" }
-
-local TEXTS = { text = true, content = true, delta = true }
-
-local function replay_text(p, text, kind)
-  local name = os.tmpname()
-  local f = assert(io.open(name, "wb"))
-  f:write(text)
-  f:close()
-  local r = p:replay(name, { kind = kind })
-  os.remove(name)
-  return r
-end
-
-local function text_of(events)
-  local list = {}
-  for _, ev in ipairs(events) do
-    if ev.kind == "text" then list[#list + 1] = ev.text end
-  end
-  return table.concat(list)
-end
-
--- The recording with one of its words replaced by an address, wherever the word is said; nil: tokens cut all its words.
-local function with_addresses(p, file, kind)
-  local f = assert(io.open(file, "rb"))
-  local recording = f:read "a"
-  f:close()
-  local said = p:replay(file).text
-  for word in said:gmatch "%f[%w]%a%a%a%a+%f[^%w]" do
-    local pattern = "%f[%w]" .. word .. "%f[^%w]"
-    local expected = said:gsub(pattern, "me@example.com")
-    if not expected:find "%S[%w._+@-]me@example" and not expected:find "me@example%.com[%w._+@-]" then
-      local edited = recording:gsub('("([%w_]+)" *: *)(%b"")', function(field, of, value)
-        return TEXTS[of] and field .. value:gsub("%f[%w]" .. word .. "%f[^%w]", "me@example.com")
-      end)
-      if text_of(replay_text(p, edited, kind).before) == expected then return edited end
-    end
-  end
-end
+local recordings = require "spec.policies.support.recordings"
 
 describe("pii", function()
   local edits = 0
@@ -96,9 +48,9 @@ describe("pii", function()
     assert.is_true(r.max_instructions < 5000, tostring(r.max_instructions))
   end)
 
-  for _, file in ipairs(recordings()) do
+  for _, file in ipairs(recordings.list()) do
     local name = file:match "[^/]+$"
-    local kind = KINDS[name:match "^openai%-%a+" or name:match "^%a+"]
+    local kind = recordings.kind(name)
     if kind then
       it("leaves what it doesn't redact byte for byte: " .. name, function()
         local r = p:replay(file)
@@ -108,10 +60,10 @@ describe("pii", function()
       end)
 
       -- The same with something to redact in it: a word that no token cuts becomes an address.
-      local edited = with_addresses(p, file, kind)
+      local edited = recordings.with_addresses(p, file, kind)
       if edited then
         it("redacts in a recording and leaves the rest byte for byte: " .. name, function()
-          local r = replay_text(p, edited, kind)
+          local r = recordings.replay_text(p, edited, kind)
           assert.same({}, r.errors)
           assert.equal(p:replay(file).outcome, r.outcome)
           assert.equal(#r.before, #r.events)
@@ -129,7 +81,7 @@ describe("pii", function()
   end
 
   it("was tried on recordings", function()
-    if #recordings() == 0 then return pending(shared .. "/streams is not there") end
+    if #recordings.list() == 0 then return pending(recordings.shared .. "/streams is not there") end
     assert.is_true(edits >= 3, edits .. " recordings had a word to replace")
   end)
 end)

@@ -11,5 +11,6 @@ struct wr_embedded {
 };
 
 extern const struct wr_embedded wr_embedded_cli[];
+extern const struct wr_embedded wr_embedded_policy[]; /* the standard library, lua/weir */
 
 #endif

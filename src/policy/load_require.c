@@ -1,18 +1,16 @@
-/* require: files of text along weir.lua { path }, and the standard library; each runs once a VM. */
+/* require: files of text along weir.lua { path }, and the standard library, which is in the binary;
+ * each runs once a VM. */
 #include <errno.h>
 #include <lauxlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/embed.h"
 #include "base/heap.h"
+#include "conf/schema.h"
 #include "policy/load.h"
 #include "policy/load_int.h"
-
-/* Where `require "weir.…"` looks, besides lua/ in the folder of conf.lua. */
-#ifndef WR_LUA_DIR
-#define WR_LUA_DIR "/usr/local/share/weir/lua"
-#endif
 
 /* Names of letters, digits, "_" and "-", with "." between: no ".." and nothing absolute. */
 static bool name_is_valid(struct wr_span name) {
@@ -85,6 +83,40 @@ void load_run_file(lua_State *L, struct load *l, const char *file) {
   lua_call(L, 0, 1);
 }
 
+static const char *library_name(const void *ctx, size_t i) {
+  return ((const struct wr_embedded *)ctx)[i].name;
+}
+
+/* A file of the standard library, run; its result is pushed. */
+static void run_library(lua_State *L, const char *name) {
+  const char *file = push_candidate(L, WR_SPAN("lua/?.lua"), name);
+  const struct wr_embedded *e = wr_embedded_policy;
+  while (e->name && strcmp(e->name, file) != 0) e++;
+  if (!e->name) {
+    const char *near = wr_suggest(wr_span_str(file), library_name, wr_embedded_policy);
+    if (!near) luaL_error(L, "require '%s': not in the standard library", name);
+    lua_pushlstring(L, near + 4, strlen(near) - 8); /* without "lua/" and ".lua" */
+    luaL_error(L, "require '%s': not in the standard library (did you mean '%s'?)", name,
+               luaL_gsub(L, lua_tostring(L, -1), "/", "."));
+  }
+  wr_vm_compile(L, wr_span_str(e->text), e->name + 4);
+  lua_remove(L, -2);
+  lua_call(L, 0, 1);
+}
+
+/* A file along weir.lua { path }, run; its result is pushed. */
+static void run_own(lua_State *L, struct load *l, const char *name) {
+  int top = lua_gettop(L);
+  luaL_Buffer tried;
+  l->path_used = true;
+  luaL_buffinit(L, &tried);
+  const char *file = search(L, l, l->lua_path, name, &tried);
+  luaL_pushresult(&tried);
+  if (!file) luaL_error(L, "require '%s': not found:%s", name, lua_tostring(L, -1));
+  lua_settop(L, top);
+  load_run_file(L, l, file);
+}
+
 static int load_require(lua_State *L) {
   struct load *l = load_of(L, "require");
   if (lua_type(L, 1) != LUA_TSTRING || !name_is_valid(load_span(L, 1)))
@@ -97,18 +129,12 @@ static int load_require(lua_State *L) {
     return luaL_error(L, "require '%s': the files require each other", name);
   if (known != LUA_TNIL) return 1;
   lua_pop(L, 1);
-  luaL_Buffer tried;
-  luaL_buffinit(L, &tried);
-  bool own = strncmp(name, "weir.", 5) != 0;
-  if (own) l->path_used = true;
-  const char *file =
-      search(L, l, own ? l->lua_path : "lua/?.lua;" WR_LUA_DIR "/?.lua", name, &tried);
-  luaL_pushresult(&tried);
-  if (!file) return luaL_error(L, "require '%s': not found:%s", name, lua_tostring(L, -1));
-  lua_settop(L, 2);
   lua_pushboolean(L, 1);
   lua_setfield(L, 2, name);
-  load_run_file(L, l, file);
+  if (strncmp(name, "weir.", 5) == 0)
+    run_library(L, name);
+  else
+    run_own(L, l, name);
   if (lua_isnil(L, -1) || lua_isboolean(L, -1)) {
     lua_pop(L, 1);
     lua_newtable(L); /* a file that returns nothing has still run */
