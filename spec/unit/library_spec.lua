@@ -32,7 +32,7 @@ local function shown(value)
   for key, item in pairs(value) do
     if type(key) == "string" then out[#out + 1] = ("%s = %s"):format(key, type(item) == "string" and ("%q"):format(item) or item) end
   end
-  table.sort(out, function(a, b) return #value == 0 and a < b end)
+  if #value == 0 then table.sort(out) end
   return #out == 0 and "`{}`" or ("`{ %s }`"):format(table.concat(out, ", "))
 end
 
