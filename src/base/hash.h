@@ -1,8 +1,8 @@
 /* hash.h: two hashes, for two needs.
  *
  * SipHash-2-4 is for tables whose keys come from outside (header names, API keys, prompts): with
- * a secret key nobody can aim at one bucket. The mixer is for placing things that nobody chooses
- * on a ring. Neither is a signature. Pure functions, any thread. */
+ * a secret key nobody can aim at one bucket. The mixer is for placing things that nobody
+ * chooses. Neither is a signature. Pure functions, any thread. */
 #ifndef WR_BASE_HASH_H
 #define WR_BASE_HASH_H
 
@@ -20,11 +20,6 @@ static inline uint64_t wr_hash_mix64(uint64_t x) {
   x *= UINT64_C(0x94d049bb133111eb);
   x ^= x >> 31;
   return x;
-}
-
-/* Point number i of a ring member whose name has the hash h. */
-static inline uint64_t wr_hash_ring_point(uint64_t h, uint32_t i) {
-  return wr_hash_mix64(h + (uint64_t)(i + 1) * UINT64_C(0x9e3779b97f4a7c15));
 }
 
 #endif

@@ -6,9 +6,7 @@
 
 /* What the end of a stream would give back, about: blocks are shared, so nobody knows exactly. */
 static size_t held_bytes(const struct wr_session *s) {
-  struct wr_session_load load;
-  wr_session_load(s, &load);
-  return load.held_bytes + (s->rq ? s->rq->body.bytes : 0);
+  return wr_session_held_bytes(s) + (s->rq ? s->rq->body.bytes : 0);
 }
 
 struct choice {

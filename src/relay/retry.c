@@ -230,7 +230,7 @@ enum wr_again wr_retry_judge(struct wr_session *s, enum wr_err err) {
 
 /* A number of so many milliseconds each, as long as RETRY_AFTER_MOST_MS at most; -1: none. */
 static int64_t wait_of(struct wr_span text, unsigned each_ms) {
-  uint64_t n = 0, most = RETRY_AFTER_MOST_MS / each_ms;
+  uint64_t n = 0, most = (uint64_t)RETRY_AFTER_MOST_MS / each_ms;
   enum wr_err err = wr_text_u64(text, most, &n);
   if (err == WR_E_TEXT_RANGE) n = most;
   return err == WR_OK || err == WR_E_TEXT_RANGE ? (int64_t)(n * each_ms) : -1;

@@ -82,30 +82,12 @@ static uint64_t rate_of(const struct wr_session *s) {
   return (uint64_t)took * 1000u / (ms ? ms : 1);
 }
 
-void wr_session_load(const struct wr_session *s, struct wr_session_load *out) {
+size_t wr_session_held_bytes(const struct wr_session *s) {
   WR_MAGIC_CHECK(s, WR_SESSION_MAGIC);
-  out->held_bytes = wr_session_queued(s);
+  size_t held = wr_session_queued(s);
   if (s->at && s->at->conn)
-    out->held_bytes += wr_conn_input_bytes(s->at->conn) + s->at->in.len + s->at->data.len +
-                       s->at->part.bytes;
-  out->drain_bytes_s = s->slow ? rate_of(s) : UINT64_MAX;
-  out->stream = is_stream(s);
-}
-
-struct wr_session *wr_relay_heaviest(struct wr_relay *relay) {
-  struct wr_session *found = NULL;
-  struct wr_session_load most = { 0, 0, false };
-  for (struct wr_list *l = relay->sessions.next; l != &relay->sessions; l = l->next) {
-    struct wr_session *s = WR_CONTAINER(l, struct wr_session, link);
-    struct wr_session_load load;
-    wr_session_load(s, &load);
-    if (!load.stream || load.held_bytes < most.held_bytes) continue;
-    if (found && load.held_bytes == most.held_bytes && load.drain_bytes_s >= most.drain_bytes_s)
-      continue;
-    found = s;
-    most = load;
-  }
-  return found;
+    held += wr_conn_input_bytes(s->at->conn) + s->at->in.len + s->at->data.len + s->at->part.bytes;
+  return held;
 }
 
 bool wr_session_end_legally(struct wr_session *s, struct wr_span reason, enum wr_outcome outcome,

@@ -40,16 +40,8 @@ void wr_relay_coalesce(struct wr_relay *relay, bool on);
 bool wr_session_end_legally(struct wr_session *s, struct wr_span reason, enum wr_outcome outcome,
                             enum wr_err err);
 
-/* What a stream holds, and how fast its client takes it. */
-struct wr_session_load {
-  size_t held_bytes;       /* log, output, input that waits */
-  uint64_t drain_bytes_s;  /* since it became slow; UINT64_MAX: it isn't slow */
-  bool stream;             /* wr_session_end_legally would end it */
-};
-void wr_session_load(const struct wr_session *s, struct wr_session_load *out);
-/* The stream that holds most; of those that hold as much, the one that drains slowest; NULL: none
- * can be ended. */
-struct wr_session *wr_relay_heaviest(struct wr_relay *relay);
+/* What a stream holds: log, output, input that waits. */
+size_t wr_session_held_bytes(const struct wr_session *s);
 
 /* --- for the steps --- */
 

@@ -179,8 +179,6 @@ void wr_tally_put(struct wr_tally *t) {
   WR_CHECK(atomic_fetch_sub(&t->refs, 1) > 0);
 }
 
-const char *wr_tally_name(const struct wr_tally *t) { return t->name; }
-
 uint64_t wr_tally_tag(const struct wr_tally *t, struct wr_span key) {
   uint64_t tag = wr_siphash(t->all->key, key);
   return tag ? tag : 1;

@@ -57,8 +57,6 @@ WR_MUST_USE enum wr_err wr_tally_get(struct wr_tallies *tallies,
                                      const struct wr_tally_options *options, struct wr_tally **out);
 struct wr_tally *wr_tally_ref(struct wr_tally *tally);
 void wr_tally_put(struct wr_tally *tally);
-/* Borrowed until the tally is put back. */
-const char *wr_tally_name(const struct wr_tally *tally);
 
 /* Never 0. */
 uint64_t wr_tally_tag(const struct wr_tally *tally, struct wr_span key);

@@ -5,9 +5,7 @@
  * window the median of the samples is held against the time of an idle server. Where it takes half
  * as long again the limit falls; where it doesn't and the limit is in the way it grows by its root.
  * The idle time is measured, never guessed: while the limit isn't in the way, and at its minimum.
- *
- * A queue in front (with a deadline and classes) asks wr_limit_room before it lets one through and
- * calls nothing else: streams are counted by whoever holds them. */
+ * Streams are counted by whoever holds them. */
 #ifndef WR_UPSTREAM_LIMIT_H
 #define WR_UPSTREAM_LIMIT_H
 
@@ -35,10 +33,6 @@ bool wr_limit_sample(struct wr_limit *l, uint32_t min, uint32_t max, uint32_t fi
 bool wr_limit_refused(struct wr_limit *l, uint32_t min, uint64_t now_ms);
 static inline uint32_t wr_limit_streams(const struct wr_limit *l, uint32_t min) {
   return l->now_milli > min * 1000u ? l->now_milli / 1000u : min;
-}
-static inline uint32_t wr_limit_room(const struct wr_limit *l, uint32_t min, uint32_t running) {
-  uint32_t most = wr_limit_streams(l, min);
-  return most > running ? most - running : 0;
 }
 
 #endif
