@@ -8,7 +8,8 @@
 -- Headers that begin with x-mock- reach the stand-in and change one answer: docs/mock.md lists them.
 weir.api(1)
 
-local router, stop_words = require "router", require "stop_words"
+local router = require "router"                                 -- examples/policies/router.lua
+local stop_words = require "weir.filters.stop_words"             -- built in
 
 weir.server { workers = 1, memory = "16MiB", admin = "127.0.0.1:9901", log = "stderr", log_format = "logfmt", drain = "5s" }
 weir.listen "127.0.0.1:8080" {}
