@@ -52,7 +52,7 @@ weir.route "open" {
   match = { path = "/open/*" }, to = "local", open = true,
   on_request = function(req)
     if req.model == "bad" then weir.log.error "a bad model" error "no" end
-    return "answer", "from the gateway"
+    return req.model == "odd" and "hodl" or "answer", "from the gateway"
   end,
 }
 ]]):format(here))
@@ -101,6 +101,12 @@ describe("weir explain", function()
     assert.equal(1, count, out)
     has(out, "error: conf.lua:15: a bad model\n")
     has(out, "upstream           local")
+  end)
+
+  it("says which function gave a verdict that doesn't exist", function()
+    write("odd.json", '{"model":"odd"}')
+    local _, out = weir "explain conf.lua odd.json --path /open/x"
+    has(out, "(failed: conf.lua:14: on_request of 'conf.lua' returned \"hodl\"; expected nil")
   end)
 
   it("ends with 2 when it can't be tried", function()

@@ -102,7 +102,7 @@ struct wr_hook_call {
   enum wr_outcome outcome;
   bool final; /* a route verdict so far can't be changed */
   bool bad;   /* `why` says what is wrong with the verdict */
-  char why[200];
+  char why[300]; /* LUA_IDSIZE, the hook, the plugin, and 120 bytes of what is wrong */
 };
 
 /* verdict.c; inside a protected call. The results lie on the stack from `first` on. Sets call->out,

@@ -15,6 +15,19 @@
 /* Slots of the table that keeps a verdict's strings alive. */
 enum keep { KEEP_TEXT = 1, KEEP_MODEL, KEEP_HEADERS };
 
+/* Where the hook's function begins: which line returned isn't known any more. */
+static void put_place(struct wr_hook_call *c, struct wr_buf *b) {
+  lua_State *L = wr_vm_state(c->e->vm);
+  lua_Debug ar;
+  if (!lua_checkstack(L, 1)) return;
+  if (lua_rawgeti(L, LUA_REGISTRYINDEX, c->hook->fn_ref) != LUA_TFUNCTION) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_getinfo(L, ">S", &ar);
+  if (ar.linedefined > 0) wr_buf_printf(b, "%s:%d: ", ar.short_src, ar.linedefined);
+}
+
 static void bad(struct wr_hook_call *c, const char *format, ...) WR_PRINTF(2, 3);
 static void bad(struct wr_hook_call *c, const char *format, ...) {
   struct wr_buf b;
@@ -25,6 +38,7 @@ static void bad(struct wr_hook_call *c, const char *format, ...) {
   va_end(args);
   c->bad = true;
   wr_buf_init(&b, c->why, sizeof c->why - 1);
+  put_place(c, &b);
   wr_buf_printf(&b, "%s of '%.60s'", wr_hook_name(c->hook), c->e->plugins[c->hook->plugin].name);
   wr_buf_put(&b, wr_span_str(" "));
   wr_buf_put(&b, wr_span_str(what));
