@@ -111,6 +111,14 @@ describe("weir.filters.redact", function()
     assert.equal(long .. ("a"):rep(100 - 32) .. "[EMAIL].", r.text)
   end)
 
+  it("holds words of any length whole", function()
+    for n = 40, 60 do
+      local r = p:stream { text = { "to ", ("a"):rep(n), "@x.de." } }
+      assert.same({}, r.errors)
+      assert.equal("to [EMAIL].", r.text)
+    end
+  end)
+
   it("counts by rule", function()
     local n = t.policy("weir.filters.redact", {}, { declare = [[
       local n = weir.counter("weir.redact", { window = "1h", keys = 64 })

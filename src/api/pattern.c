@@ -408,6 +408,10 @@ size_t wr_pattern_plain(struct wr_span subject, struct wr_span needle, size_t in
   return hit ? (size_t)(hit - subject.ptr) : SIZE_MAX;
 }
 
+bool wr_pattern_in_set(struct wr_span body, char c) {
+  return set_has((unsigned char)c, body.ptr, body.ptr + body.len);
+}
+
 void wr_pattern_set_of(struct wr_span body, struct wr_pattern_set *out) {
   *out = (struct wr_pattern_set){ { 0, 0, 0, 0 } };
   for (unsigned c = 0; c < 256; c++) {

@@ -64,7 +64,9 @@ bool wr_pattern_is_plain(struct wr_span pattern);
 /* The offset of needle at or behind init, or SIZE_MAX. Costs a step for 16 bytes. */
 size_t wr_pattern_plain(struct wr_span subject, struct wr_span needle, size_t init, int64_t *left);
 
-/* The bytes that a set without its brackets has, such as "%w._-" or "^%s". */
+/* Is the byte one of a set without its brackets, such as "%w._-" or "^%s"? */
+bool wr_pattern_in_set(struct wr_span body, char c);
+/* All bytes of such a set: worth it where many are looked at. */
 struct wr_pattern_set {
   uint64_t bits[4];
 };

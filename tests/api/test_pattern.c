@@ -286,6 +286,13 @@ static void test_set(void **state) {
   wr_pattern_set_of(WR_SPAN("^%d"), &set);
   assert_false(wr_pattern_set_has(&set, '5'));
   assert_true(wr_pattern_set_has(&set, 'x'));
+  static const char *const bodies[] = { "%w._+@-", "^%d", "%d +()./-", "a-f%u", "", "]", "%S\xc3" };
+  for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+    wr_pattern_set_of(wr_span_str(bodies[i]), &set);
+    for (int c = 0; c < 256; c++)
+      assert_int_equal(wr_pattern_in_set(wr_span_str(bodies[i]), (char)c),
+                       wr_pattern_set_has(&set, (char)c));
+  }
 }
 
 int main(void) {
