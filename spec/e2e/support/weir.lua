@@ -159,6 +159,28 @@ function server:assert_idle()
   end)
 end
 
+-- The ledger of a server without requests: of what streams hold nothing is left, and no upstream counts a stream. What
+-- stays are the blocks that each loop reads into and writes small things into, and the metrics' own answer.
+function server:assert_clean()
+  self:assert_idle()
+  local left
+  local ok = pcall(io_.eventually, "a clean ledger", function()
+    local m = self:metrics()
+    left = {}
+    local most = { upstream = 65536 * (m.weir_workers + 1), client = 20480 + 4352 * m.weir_workers, head = 0,
+                   kept_view = 0, kept_log = 0 }
+    for class, bytes in pairs(most) do
+      local n = m[('weir_pool_bytes{class="%s"}'):format(class)]
+      if not n or n > bytes then left[#left + 1] = ("%s: %s bytes"):format(class, n) end
+    end
+    for _, name in ipairs { "weir_peer_streams", "weir_slow_queued_bytes", "weir_views_leaked_total" } do
+      if (m[name] or 0) ~= 0 then left[#left + 1] = ("%s: %s"):format(name, m[name]) end
+    end
+    return #left == 0
+  end, 20)
+  if not ok then error("the ledger isn't clean: " .. table.concat(left, ", "), 2) end
+end
+
 function server:wait_exit(deadline_s)
   io_.eventually("weir to end", function() return self:exit_code() end, deadline_s or 30)
   running[self] = nil
