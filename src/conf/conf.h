@@ -220,6 +220,13 @@ struct wr_conf_text {
 };
 #define WR_CONF_TEXTS 8
 
+/* A second attempt beside one that is late. */
+struct wr_conf_hedge {
+  bool on;
+  uint32_t after_ms;     /* 0: the 95th percentile of the route's times to first content */
+  uint32_t max_permille; /* of the requests */
+};
+
 struct wr_conf_route {
   const char *name; /* borrowed: conf arena */
   const char *path; /* borrowed: conf arena; exact, or a prefix when it ends in "*" */
@@ -244,6 +251,7 @@ struct wr_conf_route {
   enum wr_commit commit;
   uint32_t min_rate_chars;     /* a second, before the commit point; 0: none */
   uint32_t min_rate_window_ms; /* from the first content; 5 s */
+  struct wr_conf_hedge hedge;
   uint32_t held_bytes; /* lifecycle frames held before the commit point; default 64 KiB */
   enum wr_slow_action slow_action;
   uint32_t slow_high_bytes;        /* 8 KiB */

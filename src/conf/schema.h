@@ -77,7 +77,7 @@ extern const struct wr_schema wr_schema_server, wr_schema_lua, wr_schema_listen,
     wr_schema_listen_tls, wr_schema_upstream, wr_schema_upstream_tls, wr_schema_upstream_timeout,
     wr_schema_hash, wr_schema_queue, wr_schema_breaker, wr_schema_health,
     wr_schema_group, wr_schema_retry, wr_schema_key, wr_schema_keys, wr_schema_route,
-    wr_schema_match, wr_schema_limits, wr_schema_slow_client, wr_schema_min_rate,
+    wr_schema_match, wr_schema_limits, wr_schema_slow_client, wr_schema_min_rate, wr_schema_hedge,
     wr_schema_route_timeout, wr_schema_pressure;
 
 /* One plain value from the configuration, by whatever language it was said. */

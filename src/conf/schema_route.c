@@ -176,6 +176,27 @@ const struct wr_schema wr_schema_min_rate = {
   FIELDS(min_rate_fields),
 };
 
+static const struct wr_option hedge_fields[] = {
+  { .name = "after",
+    .type = WR_OPT_DURATION,
+    .offset = AT(wr_conf_hedge, after_ms),
+    .zero = "p95",
+    .def = "p95",
+    .max = 600000,
+    .doc = "without content for so long; or the 95th percentile of this route's times to first "
+           "content" },
+  { .name = "max",
+    .type = WR_OPT_SHARE,
+    .offset = AT(wr_conf_hedge, max_permille),
+    .def = "0.05",
+    .doc = "share of the requests that may be asked twice" },
+};
+const struct wr_schema wr_schema_hedge = {
+  .name = "hedge",
+  .doc = "A second attempt beside one that is late; whose content comes first is the answer.",
+  FIELDS(hedge_fields),
+};
+
 static const struct wr_option timeout_fields[] = {
   { .name = "connect",
     .type = WR_OPT_DURATION,
@@ -245,6 +266,11 @@ static const struct wr_option route_fields[] = {
     .type = WR_OPT_TABLE,
     .table = &wr_schema_min_rate,
     .doc = "slower streams are tried elsewhere" },
+  { .name = "hedge",
+    .type = WR_OPT_TABLE,
+    .offset = AT(wr_conf_route, hedge),
+    .table = &wr_schema_hedge,
+    .doc = "a second upstream is asked too when the first is late; default: never" },
   { .name = "heartbeat",
     .type = WR_OPT_DURATION,
     .offset = AT(wr_conf_route, heartbeat_ms),
@@ -280,7 +306,6 @@ static const struct wr_option route_fields[] = {
   { .name = "continue",
     .type = WR_OPT_LATER,
     .doc = "a stream that breaks off goes on at another upstream" },
-  { .name = "hedge", .type = WR_OPT_LATER, .doc = "a second upstream when the first is late" },
   { .name = "flush", .type = WR_OPT_LATER, .doc = "latency budget for merging writes" },
   { .name = "usage",
     .type = WR_OPT_LATER,

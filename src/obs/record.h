@@ -42,6 +42,7 @@ struct wr_record {
   struct wr_span route, key, model, upstream, peer;
   struct wr_span tried;    /* upstreams of all attempts, commas between; empty: one attempt */
   enum wr_err retried;     /* with several attempts: why the last but one failed */
+  struct wr_span hedge;    /* static: how a second attempt beside the first ended; empty: none */
   struct wr_span outcome;  /* static */
   struct wr_span operation;/* gen_ai.operation.name: chat, text_completion, embeddings, "" */
   struct wr_span provider; /* gen_ai.provider.name: openai, anthropic, … or "" */

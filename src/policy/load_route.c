@@ -82,6 +82,8 @@ static void build_route(lua_State *L, struct load *l, const struct decl *d,
   if (r->path) check_path(l, &path, r->path);
   if (r->host) check_host(l, &host, r->host);
   check_slow(L, l, &top, idx, r);
+  r->hedge.on = load_option(L, idx, "hedge") != LUA_TNIL;
+  lua_pop(L, 1);
   const struct place rate = { d, NULL, "min_rate" };
   if (r->min_rate_chars && r->commit == WR_COMMIT_ALIVE)
     load_error(l, &rate, "needs commit = \"content\": what the client has can't be given up");

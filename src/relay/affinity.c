@@ -88,6 +88,7 @@ struct wr_peer *wr_session_choose(struct wr_session *s, uint64_t tried) {
   const struct wr_conf_hash *by = wr_group_hash(s->gen->upstreams, s->group);
   struct wr_choice choice = { .tried = tried,
                               .hash = by ? affinity(s, by) : 0,
+                              .beside = s->at != NULL,
                               .any = s->attempts == 0 };
   return wr_group_choose(s->gen->upstreams, s->group, &choice);
 }

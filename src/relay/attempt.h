@@ -21,6 +21,7 @@ struct wr_attempt {
   bool head_whole;      /* rq->answer is all of the answer's head */
   uint8_t noted;        /* 1 + enum wr_note: what its peer has heard of it last; 0: nothing */
   uint32_t epoch;       /* of the peer when it was picked */
+  uint64_t in_from;     /* bytes that the connection had brought before */
   uint64_t started_us;  /* wr_loop_now_us when it was picked */
   bool judged;          /* its failure has been judged */
   bool settled;         /* on_response_start has been asked */

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "relay/hedge.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "wire/http1_write.h"
@@ -70,6 +71,7 @@ static size_t window_of(const struct wr_session *s) {
 enum wr_err wr_session_commit(struct wr_session *s) {
   WR_CHECK(!s->committed);
   s->committed = true;
+  wr_hedge_drop(s, WR_HEDGE_LOST);
   s->status = s->upstream_status;
   s->due[WR_DUE_RATE] = 0;
   if (s->hook) s->hook->status = s->status;

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "relay/feedback.h"
+#include "relay/hedge.h"
 #include "relay/relay_priv.h"
 #include "relay/reply.h"
 #include "relay/session.h"
@@ -21,17 +22,10 @@
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
-void wr_session_attempt_end(struct wr_session *s, bool reusable) {
-  struct wr_attempt *at = s->at;
-  if (!at) return;
+void wr_session_attempt_free(struct wr_session *s, struct wr_attempt *at, bool reusable) {
   WR_MAGIC_CHECK(at, WR_ATTEMPT_MAGIC);
-  wr_session_note_end(s);
   if (at->dial) wr_dial_cancel(at->dial);
   wr_heap_free(WR_HEAP_RELAY, at->dial);
-  if (s->rq) {
-    wr_headbuf_fini(&s->rq->answer);
-    wr_view_drop(&s->rq->answer_head);
-  }
   wr_view_drop(&at->in);
   wr_view_drop(&at->data);
   wr_viewq_fini(&at->part);
@@ -41,11 +35,22 @@ void wr_session_attempt_end(struct wr_session *s, bool reusable) {
   else if (at->conn)
     wr_conn_abort(at->conn);
   wr_room_leave(s, at->peer);
-  s->peer = at->peer;
-  s->reused = at->reused;
   wr_peer_put(at->peer);
   at->magic = 0;
   wr_heap_free(WR_HEAP_RELAY, at);
+}
+
+void wr_session_attempt_end(struct wr_session *s, bool reusable) {
+  struct wr_attempt *at = s->at;
+  if (!at) return;
+  wr_session_note_end(s);
+  if (s->rq) {
+    wr_headbuf_fini(&s->rq->answer);
+    wr_view_drop(&s->rq->answer_head);
+  }
+  s->peer = at->peer;
+  s->reused = at->reused;
+  wr_session_attempt_free(s, at, reusable);
   s->at = NULL;
   s->paused = false;
   wr_slow_end(s);
@@ -183,6 +188,7 @@ static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span 
 /* Nothing more comes from upstream; what is in the log still goes out if the answer has begun. */
 static void source_end(struct wr_session *s, bool clean) {
   wr_queue_leave(s);
+  wr_hedge_drop(s, WR_HEDGE_DROPPED);
   wr_session_attempt_end(s, false);
   if (!s->committed) wr_stream_clear(&s->stream);
   memset(s->due, 0, sizeof s->due);

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "relay/feedback.h"
+#include "relay/hedge.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "relay/slow.h"
@@ -122,6 +123,7 @@ static void note(struct wr_session *s, const struct wr_event *ev) {
     if (s->hook) s->hook->first_token_us = s->first_token_us;
     s->due[WR_DUE_TOKEN] = 0;
     wr_session_note_content(s);
+    if (s->route->hedge.on) wr_hedge_content(s);
   }
   if (ev->terminator || ev->finish || ev->kind == WR_EVENT_ERROR) s->due[WR_DUE_TOKEN] = 0;
   s->due[WR_DUE_IDLE] = 0; /* set anew once a turn, by the step */

@@ -14,6 +14,7 @@
 #include "net/conn.h"
 #include "obs/record.h"
 #include "relay/degrade.h"
+#include "relay/hedge.h"
 #include "relay/hooks.h"
 #include "relay/queue.h"
 #include "relay/quota.h"
@@ -68,6 +69,10 @@ struct wr_relay_stats {
   _Atomic uint64_t fallbacks;              /* of them, those that asked another upstream */
   _Atomic uint64_t retry_budget_exhausted;
   _Atomic uint64_t retry_body_gone;
+  _Atomic uint64_t hedge_ends[WR_HEDGE_ENDS]; /* second attempts beside a first, by how it ended */
+  _Atomic uint64_t hedge_nots[WR_HEDGE_NOTS]; /* those that were not made when it was time */
+  _Atomic uint64_t hedge_bytes;  /* that losers brought */
+  _Atomic uint64_t hedge_tokens; /* of input, by estimate, that losers were asked to read */
   _Atomic uint64_t queue_ends[WR_QUEUE_ENDS]; /* requests that waited for room, by how it ended */
   _Atomic uint64_t queue_us;      /* that they waited */
   _Atomic uint64_t queue_waiting; /* gauge: that wait */

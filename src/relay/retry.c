@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/text.h"
 #include "relay/dialect.h"
+#include "relay/hedge.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "upstream/retry.h"
@@ -61,6 +62,11 @@ uint64_t wr_retry_peers(const struct wr_session *s, bool *unserved) {
   return first;
 }
 
+uint64_t wr_retry_others(const struct wr_session *s) {
+  bool unserved = false;
+  return served(s, &unserved) & ~bit(s->at->peer);
+}
+
 bool wr_retry_is_failure(const struct wr_session *s, unsigned status) {
   if (status >= 500 || status == 429 || status == 408) return true;
   bool refused = status == 401 || status == 402 || status == 403;
@@ -87,7 +93,7 @@ static bool has_hook(const struct wr_session *s, uint32_t bit_of) {
 bool wr_retry_may_follow(const struct wr_session *s) {
   /* A policy reads the request even when it asks for the last time. */
   return has_hook(s, WR_HOOK_UPSTREAM_ERROR | WR_HOOK_RESPONSE_START) ||
-         s->attempts < group_of(s)->attempts;
+         s->attempts < group_of(s)->attempts || wr_hedge_may_follow(s);
 }
 
 static unsigned why_of(const struct wr_session *s, enum wr_retry class) {
@@ -224,6 +230,11 @@ enum wr_again wr_retry_judge(struct wr_session *s, enum wr_err err) {
   }
   if (has_hook(s, WR_HOOK_UPSTREAM_ERROR)) ask_policy(s, class, &v);
   if (!open) return WR_AGAIN_NO;
+  if (s->hedge) { /* another is on its way already */
+    r->delay_ms = 0;
+    r->again = WR_AGAIN_YES;
+    return WR_AGAIN_YES;
+  }
   r->again = (uint8_t)by_policy(s, &v);
   return (enum wr_again)r->again;
 }
@@ -292,6 +303,7 @@ bool wr_retry_fall_back(struct wr_session *s, uint32_t group) {
   }
   struct wr_retry_state *r = &s->rq->retry;
   const struct wr_verdict v = { .kind = WR_VERDICT_FALLBACK, .group = group, .delay_ms = -1 };
+  wr_hedge_drop(s, WR_HEDGE_DROPPED);
   s->tried |= bit(s->at->peer);
   r->why = WR_RETRY_WHY_POLICY;
   r->again = (uint8_t)by_policy(s, &v);

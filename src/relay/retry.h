@@ -63,6 +63,8 @@ struct wr_retry_state {
  * in the list, of those that aren't left alone. 0: nobody is left. *unserved: somebody was left out
  * because of the model. */
 uint64_t wr_retry_peers(const struct wr_session *s, bool *unserved);
+/* Those beside the peer that is being asked. */
+uint64_t wr_retry_others(const struct wr_session *s);
 /* Judges the failure of the attempt that runs, once. With WR_E_UPSTREAM_STATUS the state's `status`
  * and `retry_after_ms` have been set. */
 enum wr_again wr_retry_judge(struct wr_session *s, enum wr_err err);

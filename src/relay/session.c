@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/heap.h"
+#include "relay/hedge.h"
 #include "relay/relay_priv.h"
 
 #define NEVER UINT32_MAX
@@ -33,6 +34,7 @@ static void fields_reset(struct wr_session *s) {
   s->retry_after_ms = 0;
   s->reused = s->abortive = s->slow = s->tight = false;
   s->coalesced = s->queued_us = 0;
+  s->hedged = 0;
   s->chunk_left = 0;
   s->method = 0;
   s->peer = NULL;
@@ -79,6 +81,7 @@ enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_number,
 
 /* What only one request has. */
 static void request_parts_free(struct wr_session *s) {
+  wr_hedge_drop(s, WR_HEDGE_DROPPED);
   wr_session_attempt_end(s, false);
   wr_queue_leave(s);
   wr_request_free(s->rq);

@@ -50,6 +50,7 @@ enum wr_due {
   WR_DUE_IDLE,      /* next event */
   WR_DUE_RATE,      /* the content that min_rate asks for */
   WR_DUE_HEARTBEAT,
+  WR_DUE_HEDGE,     /* a second attempt beside the first */
   WR_DUE_SLOW,      /* a client that doesn't read */
   WR_DUE_POOL,      /* memory was short, or is held for long: another look */
   WR_DUES
@@ -97,6 +98,7 @@ struct wr_session {
   bool shed : 1;              /* memory is short, and this stream is the one that ends */
   bool deaf : 1;              /* and its client takes nothing, so that there is nobody to tell */
   bool reused : 1;            /* the last attempt's connection came from the shelf */
+  uint8_t hedged;             /* 1 + enum wr_hedge_end; 0: there was none */
   uint8_t slow_do;            /* enum wr_slow_action, or a script's "wait" */
   uint8_t method;             /* enum wr_method of the request */
   uint32_t listen_number;     /* of the listener that accepted it */
@@ -109,6 +111,7 @@ struct wr_session {
   struct wr_conn *client;     /* owned */
   struct wr_request *rq;      /* owned */
   struct wr_attempt *at;      /* owned */
+  struct wr_hedge *hedge;     /* owned; a second attempt beside `at` (relay/hedge.h) */
   struct wr_peer *peer;       /* borrowed: gen's; of the last attempt, for the record */
   struct wr_relay_gen *gen;   /* ref; NULL between requests */
   const struct wr_conf_route *route; /* borrowed: gen's; NULL before it is known */
@@ -130,6 +133,7 @@ struct wr_session {
   uint32_t open_block;        /* Anthropic: index of the open content block plus one; 0: none */
   uint32_t chunk_left;        /* bytes of the chunk that is being written, its CRLF included */
   uint32_t retry_after_ms;    /* of a refusal; 0: a second */
+  uint64_t hedge_from_us;     /* when the first attempt began, where the route hedges */
   uint32_t queued_us;         /* waited for room */
   struct wr_admitted admitted;
   uint32_t slow_from;         /* low bits of the client's sent bytes when it became slow */
@@ -229,6 +233,8 @@ enum wr_step wr_session_client_gone(struct wr_session *s);
 void wr_session_stop(struct wr_session *s, struct wr_span reason);
 /* Ends the attempt: its connection goes to the shelf if `reusable`, else away. */
 void wr_session_attempt_end(struct wr_session *s, bool reusable);
+/* What every attempt has, once its peer was noted. */
+void wr_session_attempt_free(struct wr_session *s, struct wr_attempt *take_at, bool reusable);
 
 /* encode.c */
 /* Queues the answer's head; the log may flow to the client from now on. */

@@ -1,6 +1,7 @@
 #include "base/check.h"
 #include "base/probe.h"
 #include "obs/trace.h"
+#include "relay/hedge.h"
 #include "relay/relay_priv.h"
 #include "relay/reply.h"
 #include "relay/session.h"
@@ -27,7 +28,8 @@ static const struct row rows[WR_STEPS] = {
   [WR_STEP_WAIT_FIRST_BYTE] = { "wait_first_byte", wr_step_wait_first_byte,
                                 BIT(STREAM) | BIT(RETRY) | BIT(FLUSH) | BIT(FINISH) },
   [WR_STEP_STREAM] = { "stream", wr_step_stream, BIT(RETRY) | BIT(FLUSH) | BIT(FINISH) },
-  [WR_STEP_RETRY] = { "retry", wr_step_retry, BIT(PICK) | BIT(DIAL) | BIT(FLUSH) | BIT(FINISH) },
+  [WR_STEP_RETRY] = { "retry", wr_step_retry,
+                      BIT(PICK) | BIT(DIAL) | BIT(WAIT_FIRST_BYTE) | BIT(FLUSH) | BIT(FINISH) },
   [WR_STEP_FLUSH] = { "flush", wr_step_flush, BIT(FINISH) },
   [WR_STEP_FINISH] = { "finish", wr_step_finish, BIT(READ_HEAD) },
 };
@@ -129,6 +131,7 @@ static enum wr_step deadlines(struct wr_session *s) {
         break;
       }
       case WR_DUE_HEARTBEAT: (void)heartbeat(s); break;
+      case WR_DUE_HEDGE: wr_hedge_begin(s); break;
       case WR_DUE_SLOW: {
         enum wr_step next = slow_client(s);
         if (next != WR_STEP_WAIT) return next;
@@ -163,6 +166,7 @@ void wr_session_run(struct wr_task *task) {
   WR_CHECK(!s->running);
   s->running = true;
   enum wr_step next = before_steps(s);
+  if (s->hedge && next == WR_STEP_WAIT && wr_hedge_turn(s)) next = WR_STEP_RETRY;
   if (next < WR_STEPS && next != (enum wr_step)s->step) move(s, next);
   for (unsigned n = 0;; n++) {
     next = rows[s->step].run(s);

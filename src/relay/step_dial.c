@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "relay/feedback.h"
+#include "relay/hedge.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "upstream/note.h"
@@ -83,6 +84,7 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, co
   s->at = at;
   wr_session_note_begin(s);
   s->attempts++;
+  wr_hedge_plan(s);
   tell_policy(s, peer->up);
   s->rq->kept = may_keep(s);
   /* A body that can't be sent twice gets a connection that is surely alive. */
@@ -176,6 +178,7 @@ enum wr_step wr_step_dial(struct wr_session *s) {
   }
   if (err != WR_OK) return wr_session_attempt_failed(s, err, wr_span_str(at->dial->why));
   at->reused = at->dial->reused;
+  at->in_from = wr_conn_bytes_in(at->conn);
   wr_heap_free(WR_HEAP_RELAY, at->dial);
   at->dial = NULL;
   return WR_STEP_SEND;
@@ -227,6 +230,13 @@ enum wr_step wr_step_retry(struct wr_session *s) {
   WR_CHECK(s->rq != NULL && !s->committed);
   struct wr_retry_state *r = &s->rq->retry;
   if (!s->at) return s->due[WR_DUE_STEP] ? WR_STEP_WAIT : WR_STEP_PICK;
+  if (s->hedge) {
+    r->again = WR_AGAIN_NO;
+    r->stale = false;
+    wr_session_attempt_end(s, false);
+    forget_answer(s);
+    return (enum wr_step)wr_hedge_take_over(s);
+  }
   if (r->stale) return dial_anew(s);
   wr_session_attempt_end(s, false);
   forget_answer(s);

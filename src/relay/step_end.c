@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/heap.h"
+#include "relay/hedge.h"
 #include "relay/relay_priv.h"
 #include "relay/reserve.h"
 #include "relay/session.h"
@@ -91,6 +92,7 @@ static void record(struct wr_session *s) {
     .bytes_in = s->in_bytes,
     .bytes_out = s->out_bytes,
     .copied_bytes = s->copied,
+    .hedge = wr_span_str(s->hedged ? wr_hedge_end_name(s->hedged - 1u) : ""),
     .joined_events = s->coalesced,
     .queued_us = s->queued_us,
     .input_tokens = s->usage[0],

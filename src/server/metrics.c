@@ -80,6 +80,24 @@ static void print_queue(const struct shards *shards, struct wr_prom *out) {
   wr_prom_double(out, NULL, 0, (double)us / 1e6);
 }
 
+static void print_hedges(const struct shards *shards, struct wr_prom *out) {
+  static const char *const nots[WR_HEDGE_NOTS] = { "budget", "pressure", "body", "nobody" };
+  wr_prom_family(out, WR_METRIC_HEDGES);
+  for (unsigned e = 0; e < WR_HEDGE_ENDS; e++) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < shards->n; i++)
+      if (shards->list[i].relay) sum += load(&shards->list[i].relay->hedge_ends[e]);
+    wr_prom_one(out, "result", wr_hedge_end_name(e), sum);
+  }
+  wr_prom_family(out, WR_METRIC_HEDGES_NOT);
+  for (unsigned e = 0; e < WR_HEDGE_NOTS; e++) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < shards->n; i++)
+      if (shards->list[i].relay) sum += load(&shards->list[i].relay->hedge_nots[e]);
+    wr_prom_one(out, "why", nots[e], sum);
+  }
+}
+
 static void print_relays(const struct shards *shards, struct wr_prom *out) {
   static const struct {
     enum wr_metric metric;
@@ -91,13 +109,14 @@ static void print_relays(const struct shards *shards, struct wr_prom *out) {
     AT(RETRY_BUDGET, retry_budget_exhausted), AT(RETRY_BODY, retry_body_gone), AT(EVENTS, events),
     AT(EVENT_BYTES, event_bytes), AT(EVENTS_DROPPED, dropped_events), AT(HEARTBEATS, heartbeats),
     AT(PAUSES, pauses), AT(COALESCED, coalesced_events), AT(SLOW_DROPPED, slow_dropped_events),
-    AT(QUEUE_WAITING, queue_waiting),
+    AT(QUEUE_WAITING, queue_waiting), AT(HEDGE_BYTES, hedge_bytes), AT(HEDGE_TOKENS, hedge_tokens),
 #undef AT
   };
   for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
     print_relay(shards, counters[i].metric, counters[i].offset, out);
   print_retries(shards, out);
   print_queue(shards, out);
+  print_hedges(shards, out);
 }
 
 static void print_slow(const struct shards *shards, struct wr_prom *out) {

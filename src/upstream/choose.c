@@ -90,8 +90,16 @@ static struct wr_pick_item item_of_peer(const struct wr_peer *peer, const struct
   return it;
 }
 
-static size_t pick_peer(struct wr_upstreams *set, size_t upstream, uint64_t open, uint64_t hash,
-                        uint64_t now) {
+/* Whose turn it is moves on with each request, not with what is done beside one: else every first
+ * attempt would be at the same peer. */
+static struct wr_pick_memory *memory_for(struct wr_pick_memory *memory, bool beside,
+                                         struct wr_pick_memory *once) {
+  *once = (struct wr_pick_memory){ .next = memory->next, .credits = NULL };
+  return beside ? once : memory;
+}
+
+static size_t pick_peer(struct wr_upstreams *set, size_t upstream, uint64_t open,
+                        const struct wr_choice *choice, uint64_t now) {
   struct wr_peer_range *r = &set->ranges[upstream];
   if (r->count == 1) return r->first;
   const struct wr_pick_ops *ops = wr_pick_ops_of(set->conf->upstreams[upstream].balance);
@@ -101,10 +109,11 @@ static size_t pick_peer(struct wr_upstreams *set, size_t upstream, uint64_t open
   struct wr_pick_want want = { .items = items,
                                .count = r->count,
                                .usable = (open & bits_of(r)) >> r->first,
-                               .hash = hash,
+                               .hash = choice->hash,
                                .rand = &set->rand };
+  struct wr_pick_memory once;
   WR_CHECK(want.usable != 0);
-  return r->first + ops->pick(&r->memory, &want);
+  return r->first + ops->pick(memory_for(&r->memory, choice->beside, &once), &want);
 }
 
 /* A member counts as the peers of it that may be asked: their streams together, the shortest of
@@ -124,13 +133,13 @@ static struct wr_pick_item item_of_member(const struct wr_upstreams *set, uint32
   return sum;
 }
 
-static size_t pick_member(struct wr_upstreams *set, uint32_t group, uint64_t open, uint64_t hash,
-                          uint64_t now) {
+static size_t pick_member(struct wr_upstreams *set, uint32_t group, uint64_t open,
+                          const struct wr_choice *choice, uint64_t now) {
   const struct wr_conf_group *g = &set->conf->groups[group];
   if (g->member_count == 1) return g->members[0];
   const struct wr_pick_ops *ops = wr_pick_ops_of(g->balance);
   struct wr_pick_item items[WR_PICK_MAX];
-  struct wr_pick_want want = { .items = items, .hash = hash, .rand = &set->rand };
+  struct wr_pick_want want = { .items = items, .hash = choice->hash, .rand = &set->rand };
   want.count = g->member_count < WR_PICK_MAX ? g->member_count : WR_PICK_MAX;
   for (size_t m = 0; m < want.count; m++) {
     uint64_t bits = open & bits_of(&set->ranges[g->members[m]]);
@@ -139,7 +148,8 @@ static size_t pick_member(struct wr_upstreams *set, uint32_t group, uint64_t ope
     if (bits) want.usable |= BIT(m);
   }
   WR_CHECK(want.usable != 0);
-  return g->members[ops->pick(&set->groups[group], &want)];
+  struct wr_pick_memory once;
+  return g->members[ops->pick(memory_for(&set->groups[group], choice->beside, &once), &want)];
 }
 
 uint64_t wr_upstreams_mask(const struct wr_upstreams *set, uint32_t upstream) {
@@ -166,8 +176,8 @@ struct wr_peer *wr_group_choose(struct wr_upstreams *set, uint32_t group,
   struct field f = field_of(set, &set->conf->groups[group], choice, now);
   struct wr_choice rest = *choice;
   while (f.open) {
-    size_t member = pick_member(set, group, f.open, choice->hash, now);
-    size_t i = pick_peer(set, member, f.open, choice->hash, now);
+    size_t member = pick_member(set, group, f.open, choice, now);
+    size_t i = pick_peer(set, member, f.open, choice, now);
     struct wr_peer *peer = &set->peers[i];
     struct wr_standing_change change;
     bool in = f.forced & BIT(i);

@@ -8,6 +8,7 @@
 #include "base/heap.h"
 #include "obs/log.h"
 #include "upstream/set_priv.h"
+#include "upstream/hedge.h"
 #include "upstream/retry.h"
 
 const char *wr_peer_authority(const struct wr_peer *peer) {
@@ -102,7 +103,12 @@ static enum wr_err arrays_make(struct wr_upstreams *set, char *why, size_t why_b
   set->tls = wr_heap_zalloc(WR_HEAP_UPSTREAM, conf->upstream_count * sizeof *set->tls + 1);
   set->probes = wr_heap_zalloc(WR_HEAP_UPSTREAM, set->peer_count * sizeof *set->probes + 1);
   set->budgets = wr_heap_zalloc(WR_HEAP_UPSTREAM, conf->group_count * sizeof *set->budgets + 1);
-  if (!set->peers || !set->ranges || !set->groups || !set->credits || !set->tls || !set->probes ||
+  bool hedges = false;
+  for (size_t r = 0; r < conf->route_count; r++) hedges |= conf->routes[r].hedge.on;
+  if (hedges)
+    set->hedgings = wr_heap_zalloc(WR_HEAP_UPSTREAM, conf->route_count * sizeof *set->hedgings);
+  if ((hedges && !set->hedgings) || !set->peers || !set->ranges || !set->groups || !set->credits ||
+      !set->tls || !set->probes ||
       !set->budgets) {
     set->peer_count = 0;
     return WR_E_NOMEM;
@@ -160,6 +166,7 @@ void wr_upstreams_free(struct wr_upstreams *set) {
   wr_heap_free(WR_HEAP_UPSTREAM, set->probes);
   wr_heap_free(WR_HEAP_UPSTREAM, set->tls);
   wr_heap_free(WR_HEAP_UPSTREAM, set->budgets);
+  wr_heap_free(WR_HEAP_UPSTREAM, set->hedgings);
   set->magic = 0;
   wr_heap_free(WR_HEAP_UPSTREAM, set);
 }
@@ -275,6 +282,11 @@ void wr_upstreams_redirect(struct wr_upstreams *set, size_t upstream, const stru
 struct wr_retry_budget *wr_upstreams_retry_budget(struct wr_upstreams *set, uint32_t group) {
   WR_CHECK(group < set->conf->group_count);
   return &set->budgets[group];
+}
+
+struct wr_hedging *wr_upstreams_hedging(struct wr_upstreams *set, size_t route) {
+  WR_CHECK(set->hedgings != NULL && route < set->conf->route_count);
+  return &set->hedgings[route];
 }
 
 struct wr_loop *wr_upstreams_loop(struct wr_upstreams *set) { return set->loop; }

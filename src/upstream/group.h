@@ -9,6 +9,7 @@
 #include "net/resolve.h"
 #include "upstream/peer.h"
 
+struct wr_hedging;
 struct wr_retry_budget;
 struct wr_upstreams;
 
@@ -33,6 +34,7 @@ WR_MUST_USE enum wr_err wr_upstreams_join(struct wr_upstreams *set, struct wr_pe
 struct wr_choice {
   uint64_t tried;  /* bit a peer: not these */
   uint64_t hash;   /* of what balance "hash" keeps together; 0: nothing */
+  bool beside;     /* a second attempt beside one that runs: it is nobody's turn */
   bool any;        /* nobody was asked yet: rather a peer that is left alone than none */
 };
 /* The next peer of a group, by the balance of the group and then of the upstream; peers that are
@@ -73,6 +75,9 @@ void wr_upstreams_view(const struct wr_upstreams *set, uint32_t index,
 uint64_t wr_upstreams_mask(const struct wr_upstreams *set, uint32_t upstream);
 /* That of a group. */
 struct wr_retry_budget *wr_upstreams_retry_budget(struct wr_upstreams *set, uint32_t group);
+
+/* That of a route that hedges. */
+struct wr_hedging *wr_upstreams_hedging(struct wr_upstreams *set, size_t route);
 
 /* For trials: every peer of an upstream (index of conf->upstreams) is at this address. */
 void wr_upstreams_redirect(struct wr_upstreams *set, size_t upstream, const struct wr_addr *addr);

@@ -31,6 +31,7 @@ struct wr_upstreams {
   struct wr_pick_memory *groups; /* owned: one a group */
   int32_t *credits;              /* owned: of all memories that need them */
   struct wr_retry_budget *budgets; /* owned: one a group */
+  struct wr_hedging *hedgings;   /* owned: one a route; NULL where none hedges */
   struct wr_tls_ctx **tls;       /* owned: one an upstream, or NULL */
   struct wr_probe **probes;      /* owned: one a peer, NULL where no check is under way */
   struct wr_rand rand;
