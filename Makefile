@@ -35,7 +35,7 @@ LF_tsan    := -fsanitize=thread
 CF_fuzz    := -O1 -DWR_DEBUG -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
 # Folders that no event passes are built for size.
-COLD := conf obs upstream mock policy/load trial load server cli
+COLD := conf obs/hist obs/metric obs/prom obs/trace upstream mock policy/load trial load server cli
 ifeq ($(BUILD),release)
 $(foreach f,$(COLD),$(eval $(O)/obj/$(f)%.o: CF_COLD := -Os))
 endif
