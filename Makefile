@@ -222,7 +222,15 @@ build/bench/micro build/bench/ablation: build/bench/%: bench/%.c $(BENCH_LIBS)
 build/bench/lockstep: bench/lockstep.c
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) -o $@ $<
-.PHONY: bench-parts bench-gate bench-gate-write
+.PHONY: bench-parts bench-gate bench-gate-write bench-policy soak
+## make bench-policy what hooks cost an event: none, empty, looking, redacting; CPU, instructions, allocations
+bench-policy:
+	@$(MAKE) --no-print-directory -s -j2 O=$(O) all build/bench/lockstep
+	@WEIR_BIN=$(O)/weir bench/policy
+## make soak        a million events through a policy that retains and fails, under reloads: nothing may grow
+soak:
+	@$(MAKE) --no-print-directory -s -j2 O=$(O) all build/bench/lockstep
+	@WEIR_BIN=$(O)/weir bench/soak
 ## make bench-parts each part alone beside what it replaces, and what each idea is worth; about a minute
 bench-parts:
 	@.ci/deps deps bench

@@ -80,8 +80,8 @@ static size_t chunk(char *out, size_t room, const char *content, const char *fin
                    "data: {\"id\":\"chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT\",\"object\":"
                    "\"chat.completion.chunk\",\"created\":1741569952,\"model\":\"gpt-4.1-mini\","
                    "\"service_tier\":\"default\",\"choices\":[{\"index\":0,\"delta\":{\"content\":"
-                   "\"%s%u\"},\"logprobs\":null,\"finish_reason\":%s}]}\n\n",
-                   content, number % 1000, finish);
+                   "\"%u%s\"},\"logprobs\":null,\"finish_reason\":%s}]}\n\n",
+                   number % 1000, content, finish);
   return (size_t)snprintf(out, room, "%x\r\n%s\r\n", (unsigned)n, event);
 }
 
@@ -118,10 +118,10 @@ static void stream(int upstream, int client, unsigned long events, unsigned long
   for (unsigned long e = 0; e < events; e += batch) {
     size_t len = 0;
     for (unsigned long i = 0; i < batch; i++)
-      len += chunk(sent + len, ROOM - len, "token", "null", (unsigned)(e + i));
+      len += chunk(sent + len, ROOM - len, " token,", "null", (unsigned)(e + i));
     pass(upstream, client, sent, len, e == 0);
   }
-  size_t len = chunk(sent, ROOM, "end", "\"stop\"", 0);
+  size_t len = chunk(sent, ROOM, " end.", "\"stop\"", 0);
   len += (size_t)snprintf(sent + len, ROOM - len, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
   pass(upstream, client, sent, len, 0);
 }
