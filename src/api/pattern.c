@@ -1,7 +1,5 @@
 #include "api/pattern.h"
 
-#include <ctype.h>
-
 #include "base/check.h"
 
 enum choice_kind {
@@ -50,24 +48,34 @@ const char *wr_pattern_text(enum wr_pattern_end end) {
   return "unknown";
 }
 
-/* An upper-case letter is the complement of its class; what is no letter of a class is itself. */
+/* The bytes of each class below 128, as in the C locale; no class has others. */
+static const uint64_t classes[26][2] = {
+  ['a' - 'a'] = { 0, 0x07fffffe07fffffe },
+  ['c' - 'a'] = { 0xffffffff, 0x8000000000000000 },
+  ['d' - 'a'] = { 0x03ff000000000000, 0 },
+  ['g' - 'a'] = { 0xfffffffe00000000, 0x7fffffffffffffff },
+  ['l' - 'a'] = { 0, 0x07fffffe00000000 },
+  ['p' - 'a'] = { 0xfc00fffe00000000, 0x78000001f8000001 },
+  ['s' - 'a'] = { 0x0000000100003e00, 0 },
+  ['u' - 'a'] = { 0, 0x0000000007fffffe },
+  ['w' - 'a'] = { 0x03ff000000000000, 0x07fffffe07fffffe },
+  ['x' - 'a'] = { 0x03ff000000000000, 0x0000007e0000007e },
+  ['z' - 'a'] = { 1, 0 }, /* deprecated, but stock Lua still has it */
+};
+
+/* NULL: what is no letter of a class is itself. */
+static const uint64_t *class_of(unsigned char cl) {
+  unsigned i = (cl | 0x20u) - 'a';
+  if (i >= 26 || !(classes[i][0] | classes[i][1])) return NULL;
+  return classes[i];
+}
+
+/* An upper-case letter is the complement of its class. */
 static bool class_has(unsigned char c, unsigned char cl) {
-  bool in;
-  switch (tolower(cl)) {
-    case 'a': in = isalpha(c) != 0; break;
-    case 'c': in = iscntrl(c) != 0; break;
-    case 'd': in = isdigit(c) != 0; break;
-    case 'g': in = isgraph(c) != 0; break;
-    case 'l': in = islower(c) != 0; break;
-    case 'p': in = ispunct(c) != 0; break;
-    case 's': in = isspace(c) != 0; break;
-    case 'u': in = isupper(c) != 0; break;
-    case 'w': in = isalnum(c) != 0; break;
-    case 'x': in = isxdigit(c) != 0; break;
-    case 'z': in = c == 0; break; /* deprecated, but stock Lua still has it */
-    default: return cl == c;
-  }
-  return isupper(cl) ? !in : in;
+  const uint64_t *bits = class_of(cl);
+  if (!bits) return cl == c;
+  bool in = c < 128 && (bits[c >> 6] >> (c & 63u) & 1u);
+  return in == ((cl & 0x20u) != 0);
 }
 
 /* set: from behind '[' to before the ']' that ends it. */
@@ -315,7 +323,7 @@ static bool step(struct matcher *mt, const char **s, const char **p) {
       *p = at + 1;
       return *s == mt->end;
     case '%':
-      if (more && (at[1] == 'b' || at[1] == 'f' || isdigit((unsigned char)at[1])))
+      if (more && (at[1] == 'b' || at[1] == 'f' || class_has((unsigned char)at[1], 'd')))
         return special(mt, s, p);
       return single(mt, s, p);
     default: return single(mt, s, p);
@@ -413,9 +421,25 @@ bool wr_pattern_in_set(struct wr_span body, char c) {
 }
 
 void wr_pattern_set_of(struct wr_span body, struct wr_pattern_set *out) {
+  const char *p = body.ptr, *end = p + body.len;
+  bool without = p < end && *p == '^';
   *out = (struct wr_pattern_set){ { 0, 0, 0, 0 } };
-  for (unsigned c = 0; c < 256; c++) {
-    if (set_has((unsigned char)c, body.ptr, body.ptr + body.len))
-      out->bits[c >> 6] |= UINT64_C(1) << (c & 63u);
+  for (p += without; p < end;) {
+    unsigned from = (unsigned char)*p, to = from;
+    const uint64_t *bits = NULL;
+    if (from == '%' && p + 1 < end) {
+      from = to = (unsigned char)p[1];
+      bits = class_of((unsigned char)from);
+      p += 2;
+    } else if (p + 2 < end && p[1] == '-') {
+      to = (unsigned char)p[2];
+      p += 3;
+    } else {
+      p++;
+    }
+    uint64_t flip = bits && !(from & 0x20u) ? UINT64_MAX : 0;
+    for (unsigned i = 0; bits && i < 4; i++) out->bits[i] |= (i < 2 ? bits[i] : 0) ^ flip;
+    for (unsigned c = from; !bits && c <= to; c++) out->bits[c >> 6] |= UINT64_C(1) << (c & 63u);
   }
+  for (unsigned i = 0; without && i < 4; i++) out->bits[i] = ~out->bits[i];
 }

@@ -295,6 +295,29 @@ static void test_set(void **state) {
   }
 }
 
+/* Sets are made from tables, and say what stock Lua's `[...]` says of each byte. */
+static void test_sets_of_lua(void **state) {
+  static const char *const bodies[] = { "%a", "%c", "%d", "%g", "%l", "%p", "%s", "%u", "%w", "%x",
+                                        "%A", "%C", "%D", "%G", "%L", "%P", "%S", "%U", "%W", "%X",
+                                        "^%w_", "^%S-", "a-fx%%", "z-a", "^\x80-\xff", "%d -",
+                                        "a-" };
+  lua_State *L = *state;
+  for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+    struct wr_pattern_set set;
+    wr_pattern_set_of(wr_span_str(bodies[i]), &set);
+    for (unsigned c = 0; c < 256; c++) {
+      char byte = (char)c;
+      lua_getglobal(L, "string");
+      lua_getfield(L, -1, "find");
+      lua_pushlstring(L, &byte, 1);
+      lua_pushfstring(L, "[%s]", bodies[i]);
+      lua_call(L, 2, 1);
+      assert_int_equal(lua_isnil(L, -1), !wr_pattern_set_has(&set, byte));
+      lua_settop(L, 0);
+    }
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(test_tables, new_state, free_state),
@@ -303,6 +326,7 @@ int main(void) {
     cmocka_unit_test(test_bombs),
     cmocka_unit_test(test_too_complex),
     cmocka_unit_test(test_set),
+    cmocka_unit_test_setup_teardown(test_sets_of_lua, new_state, free_state),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
