@@ -199,7 +199,8 @@ static enum wr_err dial_and_send(struct wr_session *s, struct wr_hedge *h) {
   err = wr_request_send(s);
   (void)swap(s, first);
   h->sent = err == WR_OK;
-  return err == WR_OK ? wr_conn_flush(at->conn) : err;
+  if (err == WR_OK) err = wr_conn_flush(at->conn);
+  return err == WR_E_POOL_FULL ? WR_E_NOMEM : err; /* a part may have left: not twice */
 }
 
 /* Is there content, or an end, among these decoded bytes? AGAIN: not yet. UPSTREAM_ERROR: an error
@@ -262,8 +263,7 @@ static enum wr_err watch(struct wr_session *s, struct wr_hedge *h, const struct 
   }
   bool many = n == WATCH_PIECES;
   while (n--) {
-    enum wr_err back = wr_conn_unread(conn, &taken[n]);
-    if (back != WR_OK) err = back;
+    if (wr_conn_unread(conn, &taken[n]) != WR_OK) err = WR_E_NOMEM; /* bytes are lost */
   }
   if (err != WR_E_AGAIN) return err;
   err = look(s, h->at, lines, wr_span_make(room, len));
