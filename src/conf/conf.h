@@ -254,9 +254,10 @@ struct wr_conf_route {
   struct wr_conf_hedge hedge;
   uint32_t held_bytes; /* lifecycle frames held before the commit point; default 64 KiB */
   enum wr_slow_action slow_action;
-  uint32_t slow_high_bytes;        /* 8 KiB */
-  uint32_t slow_low_bytes;         /* 2 KiB */
-  uint32_t slow_max_bytes; /* that wait while the upstream is read on; default 4 * high */
+  uint32_t slow_high_bytes;        /* 2 KiB */
+  uint32_t slow_low_bytes;         /* 512 B */
+  uint32_t slow_max_bytes; /* that wait while the upstream is read on; default 4 * high, at least
+                              32 KiB */
   uint32_t slow_drop;      /* bits of enum wr_event_kind: what a slow client may go without */
   uint32_t slow_give_up_ms;        /* 30 s above high without progress; 0: never */
   bool open;                       /* no key is asked for, even where weir.keys is declared */

@@ -113,14 +113,14 @@ static const struct wr_option slow_fields[] = {
   { .name = "high",
     .type = WR_OPT_SIZE32,
     .offset = AT(wr_conf_route, slow_high_bytes),
-    .def = "8KiB",
+    .def = "2KiB",
     .min = 1024,
     .max = 1u << 30,
     .doc = "unsent bytes at which the client counts as slow" },
   { .name = "low",
     .type = WR_OPT_SIZE32,
     .offset = AT(wr_conf_route, slow_low_bytes),
-    .def = "2KiB",
+    .def = "512B",
     .max = 1u << 30,
     .doc = "unsent bytes at which it no longer does" },
   { .name = "action",
@@ -146,7 +146,7 @@ static const struct wr_option slow_fields[] = {
     .min = 1024,
     .max = 1u << 30,
     .doc = "unsent bytes at which an upstream that is read on for `coalesce` or `drop` is paused "
-           "after all; default: 4 times `high`" },
+           "after all; default: 4 times `high`, at least 32 KiB" },
 };
 const struct wr_schema wr_schema_slow_client = {
   .name = "slow_client",

@@ -12,6 +12,8 @@
 #define SLAB_MAX_BYTES (64u << 10)
 #define SLAB_MIN_BYTES (4u << 10)
 #define SLABS_WANTED 16u
+/* On machines with larger pages the descriptors of some slabs stay resident, nothing else. */
+#define PAGE_BYTES 4096u
 
 _Static_assert(sizeof(struct wr_slab) == 64, "a slab's record fills one cache line");
 
@@ -32,7 +34,7 @@ static size_t region_bytes(const struct wr_depot *d) { return d->slab_count * d-
 static size_t records_bytes(const struct wr_depot *d) { return d->slab_count * sizeof *d->slabs; }
 static size_t links_bytes(const struct wr_depot *d) { return d->slab_count * sizeof *d->next; }
 static size_t blocks_bytes(const struct wr_depot *d) {
-  return d->slab_count * d->blocks_per_slab * sizeof *d->blocks;
+  return d->slab_count * d->blocks_stride;
 }
 
 enum wr_err wr_depot_new(size_t memory_bytes, struct wr_depot **out) {
@@ -43,7 +45,8 @@ enum wr_err wr_depot_new(size_t memory_bytes, struct wr_depot **out) {
   while (d->slab_bytes > SLAB_MIN_BYTES && memory_bytes / d->slab_bytes < SLABS_WANTED)
     d->slab_bytes /= 2;
   d->slab_count = memory_bytes / d->slab_bytes;
-  d->blocks_per_slab = d->slab_bytes / WR_BLOCK_MIN_BYTES;
+  size_t blocks = d->slab_bytes / WR_BLOCK_MIN_BYTES * sizeof(struct wr_block);
+  d->blocks_stride = (blocks + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
   d->slab_shift = (unsigned)__builtin_ctzl(d->slab_bytes);
   d->base = map(region_bytes(d));
   d->slabs = map(records_bytes(d));
@@ -153,6 +156,8 @@ size_t wr_depot_trim(struct wr_depot *d, size_t keep, size_t most) {
       push(d, &d->head, slab);
       break;
     }
+    /* Nobody reads them before the slab is carved anew. */
+    (void)madvise(wr_depot_blocks(d, slab), d->blocks_stride, MADV_DONTNEED);
     push(d, &d->cold, slab);
     done++;
   }

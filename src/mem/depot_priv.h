@@ -29,10 +29,10 @@ struct wr_slab {
 struct wr_depot {
   char *base;              /* owned: the region */
   struct wr_slab *slabs;   /* owned: one record a slab */
-  struct wr_block *blocks; /* owned: blocks_per_slab descriptors a slab */
+  char *blocks;            /* owned: the descriptors, see wr_depot_blocks */
   size_t slab_bytes;
   size_t slab_count;
-  size_t blocks_per_slab;
+  size_t blocks_stride; /* bytes of one slab's descriptors: whole pages, so that they go with it */
   unsigned slab_shift;
   _Atomic uint32_t *next; /* owned: the stack's links: slab + 1, 0 ends */
   _Atomic uint64_t head;  /* tag << 32 | slab + 1; slabs whose pages are resident */
@@ -41,5 +41,10 @@ struct wr_depot {
   _Atomic uint32_t fresh; /* slabs from here on were never taken */
   _Atomic size_t out;     /* slabs that are taken */
 };
+
+/* The descriptors of a slab's blocks, as many as the smallest class has. */
+static inline struct wr_block *wr_depot_blocks(const struct wr_depot *d, size_t slab) {
+  return (struct wr_block *)(void *)(d->blocks + slab * d->blocks_stride);
+}
 
 #endif

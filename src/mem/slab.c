@@ -7,7 +7,6 @@
 #include "mem/poison.h"
 #include "mem/slab_priv.h"
 
-#define TRIM_KEEP 4u  /* free slabs that stay resident */
 #define TRIM_MOST 32u /* slabs a call */
 #define BATCH_MAX_BYTES (16u << 10)
 #define SPARES_PER_CLASS 1u
@@ -219,7 +218,7 @@ static struct wr_block *block_pop(struct wr_slabs *s, unsigned cls) {
     slab->free = b->next;
   } else {
     size_t index = record_index(s, slab);
-    b = &s->blocks[index * s->depot->blocks_per_slab + slab->carved];
+    b = wr_depot_blocks(s->depot, index) + slab->carved;
     b->data = s->base + (index << s->slab_shift) + slab->carved * class_bytes(cls);
     b->cap = (uint32_t)class_bytes(cls);
     b->cls = (uint8_t)cls;
@@ -328,7 +327,6 @@ enum wr_err wr_slabs_new(struct wr_depot *depot, struct wr_ledger *ledger, struc
   s->slab_shift = depot->slab_shift;
   s->base = depot->base;
   s->records = depot->slabs;
-  s->blocks = depot->blocks;
   s->depot = depot;
   s->ledger = ledger;
   s->batch_bytes = depot->slab_bytes * depot->slab_count / 64;
@@ -383,7 +381,8 @@ void wr_slabs_tick(struct wr_slabs *s) {
 size_t wr_slabs_trim(struct wr_slabs *s) {
   WR_MAGIC_CHECK(s, WR_SLABS_MAGIC);
   (void)stash_flush(s);
-  return wr_depot_trim(s->depot, TRIM_KEEP, TRIM_MOST);
+  (void)spares_return(s);
+  return wr_depot_trim(s->depot, 0, TRIM_MOST);
 }
 
 size_t wr_slabs_max_block(const struct wr_slabs *s) { return s->max_block; }

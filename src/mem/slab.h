@@ -56,8 +56,8 @@ size_t wr_slabs_max_block(const struct wr_slabs *slabs);
 /* Once a turn of the loop: takes back what other threads freed and publishes to the ledger. Two
  * loads when nothing happened. */
 void wr_slabs_tick(struct wr_slabs *slabs);
-/* A few slabs' worth of free pages goes back to the system, if many are free. From a timer, not
- * from a hot path: each slab is a system call. Returns how many. */
+/* Freed blocks go to their slabs, empty slabs to the depot, the pages of a few free ones to the
+ * system. From a timer: each slab is two system calls. Returns how many. */
 size_t wr_slabs_trim(struct wr_slabs *slabs);
 /* Walks the slabs: for reports and tests. */
 size_t wr_slabs_live_blocks(struct wr_slabs *slabs);

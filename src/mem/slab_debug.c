@@ -94,7 +94,7 @@ static struct group *census_group(struct census *c, const struct wr_block *b) {
 static void census_list(struct census *c, const struct wr_slabs *s, struct wr_list *head) {
   for (struct wr_list *l = head->next; l != head; l = l->next) {
     const struct wr_slab *slab = WR_CONTAINER(l, struct wr_slab, link);
-    const struct wr_block *b = &s->blocks[(size_t)(slab - s->records) * s->depot->blocks_per_slab];
+    const struct wr_block *b = wr_depot_blocks(s->depot, (size_t)(slab - s->records));
     for (uint32_t i = 0; i < slab->carved; i++, b++) {
       if (b->magic != WR_BLOCK_MAGIC) continue;
       struct group *g = census_group(c, b);

@@ -24,7 +24,6 @@ struct wr_slabs {
   unsigned slab_shift;
   char *base;              /* borrowed: the depot's region */
   struct wr_slab *records; /* borrowed: the depot's, as are the descriptors */
-  struct wr_block *blocks; /* borrowed: as above */
   struct wr_depot *depot;  /* borrowed: outlives all sets */
   struct wr_ledger *ledger; /* borrowed: outlives all sets */
   size_t unpublished; /* live bytes that the ledger doesn't know; wraps when it knows too many */

@@ -7,6 +7,9 @@
 /* A run of small pieces is joined into blocks of at most this size, so that a reader who goes on
  * slowly gives memory back as it goes. */
 #define COMPACT_RUN_BYTES (4u << 10)
+#define SMALLEST_BYTES 256u
+/* Enough for WR_VIEWQ_PACK_BYTES in all classes, and in a pool of small blocks. */
+#define PACK_BLOCKS 16u
 
 _Static_assert(sizeof(struct wr_viewq) <= 48, "queues stand in every connection");
 
@@ -249,4 +252,76 @@ enum wr_err wr_viewq_compact(struct wr_viewq *q, struct wr_slabs *slabs, enum wr
   q->count = (uint16_t)to;
   if (q->more) settle(q);
   return err;
+}
+
+static size_t class_of_bytes(size_t bytes) {
+  return (size_t)SMALLEST_BYTES << wr_slab_class(bytes);
+}
+
+/* How many of the bytes that are left go into the next block: all, where they leave an eighth of it
+ * free at most, else as many as fill a smaller one. */
+static size_t pack_next(size_t left, size_t max) {
+  if (left > max) return max;
+  size_t cap = class_of_bytes(left);
+  return cap - left <= cap / 8 || cap == SMALLEST_BYTES ? left : cap / 2;
+}
+
+/* The blocks that hold the queue's bytes, packed; 0: the pool doesn't have them. */
+static size_t pack_blocks(size_t bytes, struct wr_slabs *slabs, enum wr_charge charge,
+                          struct wr_view out[PACK_BLOCKS]) {
+  size_t n = 0;
+  while (bytes) {
+    size_t len = pack_next(bytes, wr_slabs_max_block(slabs));
+    struct wr_block *b = n < PACK_BLOCKS ? wr_slabs_alloc(slabs, len, charge) : NULL;
+    if (!b) {
+      while (n) wr_view_drop(&out[--n]);
+      return 0;
+    }
+    out[n++] = wr_view_take(b, 0, len);
+    bytes -= len;
+  }
+  return n;
+}
+
+/* Copies what the queue has, in order, and drops it. */
+static void pack_fill(struct wr_viewq *q, struct wr_view *to) {
+  size_t at = 0;
+  for (size_t i = 0; i < q->count; i++) {
+    struct wr_view *v = slot(q, i);
+    for (size_t done = 0, n; done < v->len; done += n, at += n) {
+      if (at == to->len) to++, at = 0;
+      n = v->len - done < to->len - at ? v->len - done : to->len - at;
+      memcpy(to->block->data + at, v->ptr + done, n);
+    }
+    wr_view_drop(v);
+  }
+  WR_CHECK(at == to->len);
+}
+
+/* What its blocks take, each counted for every piece that stands in it: pieces that were copied
+ * before have blocks of their own. */
+static size_t blocks_bytes(struct wr_viewq *q) {
+  size_t bytes = q->more ? q->more->cap : 0;
+  for (size_t i = 0; i < q->count; i++)
+    if (slot(q, i)->block) bytes += slot(q, i)->block->cap;
+  return bytes;
+}
+
+enum wr_err wr_viewq_pack(struct wr_viewq *q, struct wr_slabs *slabs, enum wr_charge charge,
+                          size_t *copied) {
+  struct wr_view packed[PACK_BLOCKS];
+  if (q->count == 0 || q->bytes > WR_VIEWQ_PACK_BYTES) return WR_OK;
+  if (blocks_bytes(q) <= q->bytes + q->bytes / 8 + SMALLEST_BYTES) return WR_OK;
+  size_t n = pack_blocks(q->bytes, slabs, charge, packed);
+  if (n == 0) return WR_E_POOL_FULL;
+  if (n > q->cap) {
+    while (n) wr_view_drop(&packed[--n]);
+    return WR_OK;
+  }
+  pack_fill(q, packed);
+  *copied += q->bytes;
+  for (size_t i = 0; i < n; i++) *slot(q, i) = packed[i];
+  q->count = (uint16_t)n;
+  if (q->more) settle(q);
+  return WR_OK;
 }

@@ -50,5 +50,12 @@ size_t wr_viewq_gather(const struct wr_viewq *q, struct wr_span *out, size_t max
  * found no block stay as they are. */
 WR_MUST_USE enum wr_err wr_viewq_compact(struct wr_viewq *q, struct wr_slabs *slabs,
                                          enum wr_charge charge, size_t *copied);
+/* Moves all bytes into few blocks that they fill but for an eighth, whatever they were in: for a
+ * queue that nobody takes from for a while. Where a piece ended is forgotten. A queue of more than
+ * WR_VIEWQ_PACK_BYTES, or one that is packed well enough, stays as it is; so does all of it on
+ * POOL_FULL. */
+#define WR_VIEWQ_PACK_BYTES 16384u
+WR_MUST_USE enum wr_err wr_viewq_pack(struct wr_viewq *q, struct wr_slabs *slabs,
+                                      enum wr_charge charge, size_t *copied);
 
 #endif

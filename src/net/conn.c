@@ -204,6 +204,7 @@ size_t wr_conn_credit_left(const struct wr_conn *conn) {
 void wr_conn_set_credit(struct wr_conn *conn, size_t bytes) {
   WR_DCHECK(bytes >= 1024 && bytes <= WR_CONN_CREDIT_BYTES);
   conn->credit_units = (uint16_t)(bytes / 1024u);
+  if (conn->reading) wr_conn_steer(conn); /* what waits may be above it */
 }
 
 static bool wants_read(const struct wr_conn *conn) {
@@ -396,6 +397,13 @@ void wr_conn_compact(struct wr_conn *conn) {
   /* Without memory for the copies the queues simply stay as they are. */
   (void)!wr_viewq_compact(&conn->out, conn->loop->slabs, WR_CHARGE_CLIENT, &copied);
   (void)!wr_viewq_compact(&conn->in, conn->loop->slabs, WR_CHARGE_UPSTREAM, &copied);
+  conn->loop->stats.copy_bytes[WR_COPY_COMPACT] += copied;
+}
+
+void wr_conn_pack(struct wr_conn *conn) {
+  WR_MAGIC_CHECK(conn, WR_CONN_MAGIC);
+  size_t copied = 0;
+  (void)!wr_viewq_pack(&conn->out, conn->loop->slabs, WR_CHARGE_CLIENT, &copied);
   conn->loop->stats.copy_bytes[WR_COPY_COMPACT] += copied;
 }
 

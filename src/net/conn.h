@@ -92,6 +92,8 @@ size_t wr_conn_unsent_bytes(const struct wr_conn *conn);
 void wr_conn_shutdown(struct wr_conn *conn);
 /* Copies queued views out of big blocks that they would pin (copy reason `compact`). */
 void wr_conn_compact(struct wr_conn *conn);
+/* What is queued moves into blocks that it fills: for a peer that takes nothing for a while. */
+void wr_conn_pack(struct wr_conn *conn);
 
 /* Ends it: close sends what is queued first (for at most 5 s, with a lingering read so that the
  * kernel does not turn unread input into a reset), abort sends a reset. The conn is gone for the

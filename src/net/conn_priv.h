@@ -20,7 +20,7 @@
 /* What waits for room in the socket. libuv signals writability only through a write of its own, so
  * a few bytes are copied here and given to it; the rest of the queue stays where it can be
  * compacted. */
-#define WR_CONN_REQ_BYTES 512u
+#define WR_CONN_REQ_BYTES 64u
 struct wr_conn_req {
   union {
     uv_write_t write;

@@ -14,6 +14,8 @@
 #define WRITE_PIECES 32
 #define FREE_REQS_MAX 64u
 #define READ_MIN_BYTES 4096u
+/* A credit that shrank meanwhile, for all connections, is noticed after one more read. */
+#define CREDIT_OVER_BYTES 1024u
 
 static uv_stream_t *stream_of(struct wr_conn *conn) {
   return (uv_stream_t *)(void *)&conn->tcp;
@@ -70,7 +72,8 @@ static bool offer(struct wr_conn *conn, struct wr_room *room) {
   size_t min_bytes = rx->block_bytes < READ_MIN_BYTES ? rx->block_bytes : READ_MIN_BYTES;
   if (wr_rxbuf_room(rx, min_bytes, room) != WR_OK) return false;
   size_t most = wr_conn_credit_left(conn);
-  if (!conn->tls && most && room->len > most) room->len = most;
+  if (most == 0) most = CREDIT_OVER_BYTES;
+  if (!conn->tls && room->len > most) room->len = most;
   return true;
 }
 

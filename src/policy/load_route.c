@@ -6,6 +6,9 @@
 #include "policy/load_int.h"
 #include "wire/url.h"
 
+/* Two joined events and more, however small the mark is. */
+#define SLOW_MAX_BYTES (32u << 10)
+
 static const char *group_name_at(const void *ctx, size_t i) {
   const struct wr_conf *c = ctx;
   return i < c->group_count ? c->groups[i].name : NULL;
@@ -61,8 +64,10 @@ static void check_slow(lua_State *L, struct load *l, const struct place *top, in
     r->slow_low_bytes = r->slow_high_bytes / 4;
   if (r->slow_low_bytes >= r->slow_high_bytes)
     load_error(l, &low, "must be less than 'slow_client.high'");
-  if (!r->slow_max_bytes)
+  if (!r->slow_max_bytes) {
     r->slow_max_bytes = r->slow_high_bytes > UINT32_MAX / 4 ? UINT32_MAX : r->slow_high_bytes * 4;
+    if (r->slow_max_bytes < SLOW_MAX_BYTES) r->slow_max_bytes = SLOW_MAX_BYTES;
+  }
   if (r->slow_max_bytes < r->slow_high_bytes)
     load_error(l, &max, "must not be less than 'slow_client.high'");
 }

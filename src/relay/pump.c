@@ -25,6 +25,8 @@ struct cut {
 #define PART_MANY 256u
 /* Events of one stream in one turn: the others of this loop get theirs before the rest follows. */
 #define TURN_EVENTS 256u
+/* A client whose kernel took all so far gets as much in one write, however small its mark is. */
+#define KEEPS_UP_BYTES 8192u
 
 static enum wr_err append(struct wr_session *s, struct wr_view *take_view, uint8_t kind) {
   return wr_stream_append(&s->stream, take_view, kind);
@@ -441,7 +443,8 @@ static enum wr_err dry(struct wr_session *s) {
 /* Nothing that waits is never too much. */
 static bool is_full(const struct wr_session *s) {
   size_t queued = wr_session_queued(s);
-  return queued > 0 && queued >= wr_slow_bound(s);
+  if (queued == 0 || (s->committed && !s->tight && queued < KEEPS_UP_BYTES)) return false;
+  return queued >= wr_slow_bound(s);
 }
 
 enum wr_err wr_pump_run(struct wr_session *s) {

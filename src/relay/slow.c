@@ -125,6 +125,7 @@ static void pause(struct wr_session *s, bool on) {
   s->paused = on;
   if (on) {
     wr_conn_pause(s->at->conn);
+    wr_conn_pack(s->client);
     WR_RELAY_COUNT(s->relay, pauses, 1);
     s->due[WR_DUE_IDLE] = 0; /* it is not the upstream that is silent */
   } else {

@@ -5,9 +5,12 @@
 #include "relay/slow.h"
 #include "wire/http1_write.h"
 
-/* What the upstream of a client that fell behind once may bring in one read: bounds what waits
- * for it. */
+/* What an upstream may bring in one read. Nobody knows which read will be the one that the client's
+ * kernel takes no more of: what it brings waits. So a stream of events is read in pieces of dozens
+ * of them, and for a client that has fallen behind in small ones. */
+#define EVENTS_CREDIT_BYTES 8192u
 #define SLOW_CREDIT_BYTES 4096u
+#define PAUSE_CREDIT_BYTES 1024u /* where the next thing is to pause */
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
@@ -20,12 +23,20 @@ static bool may_commit(const struct wr_session *s) {
          s->stream.bytes >= s->route->held_bytes;
 }
 
+/* At the mark the upstream is paused, whatever comes. */
+static bool only_pauses(const struct wr_session *s) {
+  const struct wr_conf_route *r = s->route;
+  return r->slow_action == WR_SLOW_PAUSE && !r->slow_drop && !(r->hooks & WR_HOOK_SLOW_CLIENT);
+}
+
 /* A client whose kernel takes no more is read for in small pieces, so that little comes in on top
  * of what waits. */
 static void tighten(struct wr_session *s, bool tight) {
   if (tight == s->tight) return;
   s->tight = tight;
-  wr_conn_set_credit(s->at->conn, tight ? SLOW_CREDIT_BYTES : WR_CONN_CREDIT_BYTES);
+  size_t most = s->mode == WR_MODE_RAW ? WR_CONN_CREDIT_BYTES : EVENTS_CREDIT_BYTES;
+  if (tight) most = only_pauses(s) ? PAUSE_CREDIT_BYTES : SLOW_CREDIT_BYTES;
+  wr_conn_set_credit(s->at->conn, most);
 }
 
 /* The answer begins, unless a policy has something else in mind: WAIT when it has begun. */
@@ -33,6 +44,8 @@ static enum wr_step begin(struct wr_session *s) {
   if (s->committed) return WR_STEP_WAIT;
   enum wr_step other = wr_session_hook_response(s);
   if (other != WR_STEP_WAIT) return other;
+  if (s->mode != WR_MODE_RAW && s->at->conn)
+    wr_conn_set_credit(s->at->conn, EVENTS_CREDIT_BYTES);
   return wr_session_commit(s) == WR_OK ? WR_STEP_WAIT : wr_session_client_gone(s);
 }
 

@@ -6,6 +6,8 @@
 #include "mem/rxbuf.h"
 
 #define FIRST_RING_BYTES 256u
+/* Small frames move into blocks of at most this size together. */
+#define COMPACT_BYTES 2048u
 
 static struct wr_frame *frame_at(struct wr_stream *s, uint32_t i) {
   WR_DCHECK(i < s->count);
@@ -164,19 +166,33 @@ static struct wr_view own_block(struct wr_stream *s, const struct wr_view *v,
   return wr_view_take(b, 0, v->len);
 }
 
+/* A few bytes of a large block. */
+static bool pins(const struct wr_view *v) {
+  return v->block && v->block->cap > COMPACT_BYTES && v->len * 4u <= v->block->cap;
+}
+
 void wr_stream_compact(struct wr_stream *s, enum wr_charge charge, uint64_t *copied) {
   WR_MAGIC_CHECK(s, WR_STREAM_MAGIC);
   struct wr_rxbuf to;
-  wr_rxbuf_init(&to, s->slabs, 2048, charge);
+  size_t small = 0;
+  for (uint32_t i = 0; i < s->count; i++) {
+    const struct wr_view *v = &frame_at(s, i)->view;
+    if (pins(v) && v->len <= COMPACT_BYTES) small += v->len;
+  }
+  wr_rxbuf_init(&to, s->slabs, COMPACT_BYTES, charge);
+  /* Blocks are no larger than what is still to come: an event that waits alone takes one of its
+   * own size. */
   for (uint32_t i = 0; i < s->count; i++) {
     struct wr_frame *f = frame_at(s, i);
-    if (!f->view.block || f->view.block->cap <= 2048 || f->view.len * 4u > f->view.block->cap)
-      continue;
+    if (!pins(&f->view)) continue;
     struct wr_view moved = WR_VIEW_NONE;
-    if (f->view.len > 2048)
+    if (f->view.len > COMPACT_BYTES) {
       moved = own_block(s, &f->view, charge);
-    else if (wr_rxbuf_append(&to, wr_view_span(&f->view), &moved) != WR_OK)
-      continue;
+    } else {
+      to.block_bytes = (uint32_t)(small < COMPACT_BYTES ? small : COMPACT_BYTES);
+      small -= f->view.len;
+      if (wr_rxbuf_append(&to, wr_view_span(&f->view), &moved) != WR_OK) continue;
+    }
     if (moved.len == 0) continue;
     *copied += moved.len;
     wr_view_drop(&f->view);

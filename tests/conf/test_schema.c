@@ -82,7 +82,7 @@ static void test_defaults(void **state) {
   assert_true(up.tls.verify);
   assert_int_equal(route.body_bytes, 32u << 20);
   assert_int_equal(route.event_bytes, 1u << 20);
-  assert_int_equal(route.slow_high_bytes, 8192);
+  assert_int_equal(route.slow_high_bytes, 2048);
   assert_int_equal(route.slow_give_up_ms, 30000);
   assert_int_equal(route.heartbeat_ms, 15000);
   assert_int_equal(route.timeout.idle_ms, 0);

@@ -216,6 +216,29 @@ static void no_thrash_at_a_slab_edge(void **state) {
   t_pool_close(&p);
 }
 
+/* What nobody uses goes all the way back: no class keeps a slab. */
+static void trimming_keeps_no_spare(void **state) {
+  (void)state;
+  struct t_pool p;
+  t_pool_open(&p, 4u << 20);
+  size_t all = wr_depot_free_slabs(p.depot);
+  for (size_t bytes = 256; bytes <= wr_slabs_max_block(p.slabs); bytes *= 2) {
+    struct wr_block *b = wr_slabs_alloc(p.slabs, bytes, WR_CHARGE_CLIENT);
+    assert_non_null(b);
+    wr_block_unref(b);
+  }
+  assert_true(wr_depot_free_slabs(p.depot) < all);
+  (void)wr_slabs_trim(p.slabs);
+  assert_int_equal(wr_depot_free_slabs(p.depot), all);
+  for (int i = 0; i < 300; i++) { /* descriptors whose pages are gone are made anew */
+    struct wr_block *b = wr_slabs_alloc(p.slabs, 256, WR_CHARGE_CLIENT);
+    assert_non_null(b);
+    memset(b->data, i, b->cap);
+    wr_block_unref(b);
+  }
+  t_pool_close(&p);
+}
+
 static void the_nth_allocation_fails(void **state) {
   (void)state;
   struct t_pool p;
@@ -486,6 +509,7 @@ int main(void) {
     cmocka_unit_test(a_larger_block_serves),
     cmocka_unit_test(no_thrash_at_a_slab_edge),
     cmocka_unit_test(poison_finds_late_writers),
+    cmocka_unit_test(trimming_keeps_no_spare),
     cmocka_unit_test(the_nth_allocation_fails),
     cmocka_unit_test(the_report_names_holders),
     cmocka_unit_test(leaks_are_counted),

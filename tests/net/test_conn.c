@@ -112,6 +112,31 @@ static void slow_reader(void **state) {
   world_close(&w);
 }
 
+/* A credit that becomes smaller than what waits ends the reading at once: what is above it is no
+ * leave to read anything. */
+static void credit_shrinks(void **state) {
+  (void)state;
+  struct world w;
+  struct pair p;
+  world_open(&w, 32 << 20);
+  pair_open(&w, &p, "127.0.0.1:0");
+  p.server.hold = true;
+  wr_conn_set_credit(p.server.conn, 8192);
+  size_t sent = 0;
+  send_pattern(&w, p.client.conn, &sent, 3000);
+  TURN_UNTIL(&w, wr_conn_input_bytes(p.server.conn) == 3000);
+  wr_conn_set_credit(p.server.conn, 1024);
+  send_pattern(&w, p.client.conn, &sent, 1 << 20);
+  for (int i = 0; i < 50; i++) wr_loop_turn(w.loop, 2);
+  assert_int_equal(wr_conn_input_bytes(p.server.conn), 3000);
+  p.server.hold = false;
+  wr_loop_mark(w.loop, &p.server.task);
+  TURN_UNTIL(&w, p.server.got == sent);
+  assert_int_equal(p.server.sum, pattern_sum(sent));
+  pair_close(&p);
+  world_close(&w);
+}
+
 static void half_close(void **state) {
   (void)state;
   struct world w;
@@ -440,6 +465,7 @@ int main(void) {
     cmocka_unit_test(descriptor_table_without_memory),
     cmocka_unit_test(echo_unix),
     cmocka_unit_test(no_allocation_per_event),
+    cmocka_unit_test(credit_shrinks),
     cmocka_unit_test(slow_reader),
     cmocka_unit_test(half_close),
     cmocka_unit_test(reset_is_noticed),

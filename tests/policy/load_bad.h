@@ -268,7 +268,7 @@ static const struct bad {
                   "= \"8KiB\", low = \"8KiB\" } }\n" },
   { 3, "route 'r': 'slow_client.max' must not be less than 'slow_client.high'",
     BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", slow_client = { max "
-                  "= \"4KiB\" } }\n" },
+                  "= \"1KiB\" } }\n" },
   { 3, "route 'r': 'slow_client.drop' ",
     BASE_L BASE_U "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", slow_client = { drop "
                   "= { \"tool\" } } }\n" },

@@ -208,7 +208,7 @@ static void test_good(void **state) {
   assert_int_equal(r->body_bytes, 4u << 20);
   assert_int_equal(r->inspect_bytes, 1u << 20);
   assert_int_equal(r->heartbeat_ms, 0);
-  assert_int_equal(r->slow_low_bytes, 2048);
+  assert_int_equal(r->slow_low_bytes, 512);
   assert_int_equal(r->commit, WR_COMMIT_ALIVE);
   assert_true(r->keys_required && !c->routes[1].keys_required);
   assert_int_equal(c->routes[1].timeout.idle_ms, 7000);

@@ -156,12 +156,34 @@ static void compacted(void **state) {
   t_pool_close(&p);
 }
 
+/* One event that waits alone takes a block of its own size, not one for many. */
+static void compacted_alone(void **state) {
+  (void)state;
+  struct t_pool p;
+  t_pool_open(&p, 4u << 20);
+  struct wr_stream s;
+  wr_stream_init(&s, p.slabs);
+  struct wr_block *big = wr_slabs_alloc(p.slabs, 65536, WR_CHARGE_UPSTREAM);
+  assert_non_null(big);
+  memset(big->data, 'b', 65536);
+  struct wr_view v = wr_view_take(big, 100, 240);
+  T_OK(wr_stream_append(&s, &v, 1));
+  uint64_t copied = 0;
+  wr_stream_compact(&s, WR_CHARGE_CLIENT, &copied);
+  assert_int_equal(copied, 240);
+  assert_int_equal(wr_slabs_live_bytes(p.slabs), 256);
+  assert_int_equal(wr_stream_frame(&s, 0)->view.ptr[239], 'b');
+  wr_stream_fini(&s);
+  t_pool_close(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(several_readers),
     cmocka_unit_test(cleared),
     cmocka_unit_test(reserved),
     cmocka_unit_test(compacted),
+    cmocka_unit_test(compacted_alone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
