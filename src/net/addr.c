@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/check.h"
@@ -167,4 +168,16 @@ uint16_t wr_addr_port(const struct wr_addr *addr) {
   if (family == AF_INET) return ntohs(in_of(addr).sin_port);
   if (family == AF_INET6) return ntohs(in6_of(addr).sin6_port);
   return 0;
+}
+
+bool wr_addr_has_route(const struct wr_addr *addr) {
+  struct sockaddr_storage to;
+  WR_CHECK(addr->len <= sizeof to);
+  memcpy(&to, addr->raw, addr->len);
+  if (wr_addr_is_unix(addr)) return true;
+  int fd = socket(to.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  bool has = connect(fd, (const struct sockaddr *)&to, addr->len) == 0;
+  close(fd);
+  return has;
 }

@@ -25,6 +25,8 @@ WR_MUST_USE enum wr_err wr_addr_literal(struct wr_span host, uint16_t port, stru
  * clothes), or the first half of an IPv6 address, as its owner has all of a /64. Returns how many,
  * at most 16; 0: of a Unix socket there is none. */
 size_t wr_addr_network(const struct wr_addr *addr, char out[static 16]);
+/* Does the system know a way there? Nothing is sent; two system calls or three. */
+bool wr_addr_has_route(const struct wr_addr *addr);
 bool wr_addr_is_loopback(const struct wr_addr *addr);
 bool wr_addr_is_unix(const struct wr_addr *addr);
 uint16_t wr_addr_port(const struct wr_addr *addr);

@@ -30,6 +30,7 @@ struct entry {
   struct wr_resolver *resolver;  /* borrowed: outlives its entries */
   bool asking;
   uint8_t n;
+  uint8_t last; /* how many the last answer had; they stand in addrs whatever came after */
   uint64_t good_until_ms;
   const char *why; /* borrowed: static; NULL when addresses are known */
   struct wr_addr addrs[WR_RESOLVE_MAX]; /* with port 0 */
@@ -198,12 +199,13 @@ static void set_port(struct wr_addr *addr, uint16_t port) {
   memcpy(addr->raw + off, &net, sizeof net);
 }
 
-static size_t copy_out(const struct entry *e, uint16_t port, struct wr_addr *addrs) {
-  for (size_t i = 0; i < e->n; i++) {
+static size_t copy_out(const struct entry *e, size_t n, uint16_t port, struct wr_addr *addrs) {
+  WR_DCHECK(n <= WR_RESOLVE_MAX);
+  for (size_t i = 0; i < n; i++) {
     addrs[i] = e->addrs[i];
     set_port(&addrs[i], port);
   }
-  return e->n;
+  return n;
 }
 
 static const struct ares_addrinfo_node *next_of(const struct ares_addrinfo_node *node, int family) {
@@ -290,6 +292,7 @@ static void answered(void *arg, int status, int timeouts, struct ares_addrinfo *
   e->why = NULL;
   if (status == ARES_SUCCESS && info) take_addrs(e, info);
   if (info) ares_freeaddrinfo(info);
+  if (e->n) e->last = e->n;
   if (e->n == 0) {
     e->why = why_of(status == ARES_SUCCESS ? ARES_ENODATA : status);
     e->good_until_ms = wr_loop_now_ms(e->resolver->loop) + FAILURE_MS;
@@ -324,7 +327,9 @@ static struct entry *entry_new(struct wr_resolver *r, const char *name) {
 }
 
 static void ask(struct entry *e) {
-  struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
+  struct ares_addrinfo_hints hints = { .ai_flags = ARES_AI_ENVHOSTS, /* CARES_HOSTS, if it's set */
+                                       .ai_family = AF_UNSPEC,
+                                       .ai_socktype = SOCK_STREAM };
   struct wr_resolver *r = e->resolver;
   WR_CHECK(!e->asking && wr_list_empty(&e->waiters));
   e->asking = true;
@@ -365,8 +370,15 @@ enum wr_err wr_resolve_start(struct wr_resolver *resolver, const char *host, uin
   if (!e->asking && e->good_until_ms <= wr_loop_now_ms(resolver->loop)) ask(e);
   if (e->asking) return wait_for(e, port, fn, ctx, out);
   if (e->n == 0) return WR_E_RESOLVE;
-  *n = copy_out(e, port, addrs);
+  *n = copy_out(e, e->n, port, addrs);
   return WR_OK;
+}
+
+size_t wr_resolve_last(struct wr_resolver *resolver, const char *host, uint16_t port,
+                       struct wr_addr *addrs) {
+  WR_MAGIC_CHECK(resolver, RESOLVER_MAGIC);
+  const struct entry *e = find(resolver, host);
+  return e ? copy_out(e, e->last, port, addrs) : 0;
 }
 
 void wr_resolve_cancel(struct wr_resolve *resolve) {

@@ -30,6 +30,10 @@ WR_MUST_USE enum wr_err wr_resolver_set_servers(struct wr_resolver *resolver, co
 WR_MUST_USE enum wr_err wr_resolve_start(struct wr_resolver *resolver, const char *host,
                                          uint16_t port, wr_resolve_fn fn, void *ctx,
                                          struct wr_addr *addrs, size_t *n, struct wr_resolve **out);
+/* The last answer there was for a name, however long ago: 0 to WR_RESOLVE_MAX addresses. Asks
+ * nobody. */
+size_t wr_resolve_last(struct wr_resolver *resolver, const char *host, uint16_t port,
+                       struct wr_addr *addrs);
 void wr_resolve_cancel(struct wr_resolve *resolve);
 
 /* The name library that runs. */

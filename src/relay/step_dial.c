@@ -167,16 +167,50 @@ enum wr_step wr_step_pick(struct wr_session *s) {
   return attempt_begin(s, peer, name, false);
 }
 
+/* An attempt that follows at once on one at the same upstream has its place before that leaves. */
+static void place_more(struct wr_session *s, const struct wr_peer *peer) {
+  uint32_t number = wr_relay_upstream_number(s->gen, peer->up);
+  atomic_fetch_add(&s->relay->shared->upstreams[number], 1);
+}
+
+/* One address of a name that can't be reached doesn't make an attempt fail: the next of them is
+ * asked, within the same attempt and its time. NULL: there is none. */
+static struct wr_peer *next_address(struct wr_session *s, enum wr_err err) {
+  if (err != WR_E_CONNECT && err != WR_E_TLS && err != WR_E_TLS_VERIFY) return NULL;
+  if (s->hedge) return NULL; /* the attempt beside this one goes on already */
+  s->tried |= UINT64_C(1) << s->at->peer->index;
+  return wr_peer_sibling(s->at->peer, s->tried);
+}
+
+static enum wr_step dial_other(struct wr_session *s, struct wr_peer *peer, enum wr_err err) {
+  const char *model = s->at->model;
+  uint64_t due = s->due[WR_DUE_STEP];
+  WR_DCHECK(peer != s->at->peer && peer->up == s->at->peer->up);
+  wr_session_note_failed(s, err);
+  place_more(s, peer);
+  s->attempts--;
+  wr_session_attempt_end(s, false);
+  peer->attempts++;
+  enum wr_step step = attempt_begin(s, peer, model, false);
+  if (s->at && due) s->due[WR_DUE_STEP] = due;
+  return step;
+}
+
 enum wr_step wr_step_dial(struct wr_session *s) {
   WR_CHECK(s->at != NULL && s->at->dial != NULL && s->at->conn == NULL);
-  struct wr_attempt *at = s->at;
-  enum wr_err err = wr_dial_poll(at->dial, &at->conn);
-  if (err == WR_E_AGAIN) {
-    if (wr_dial_in_handshake(at->dial) && s->due_err != WR_E_TLS_TIMEOUT)
-      wr_session_due_step(s, wr_session_timeouts(s).tls_ms, WR_E_TLS_TIMEOUT);
-    return WR_STEP_WAIT;
+  enum wr_err err;
+  while ((err = wr_dial_poll(s->at->dial, &s->at->conn)) != WR_OK) {
+    if (err == WR_E_AGAIN) {
+      if (wr_dial_in_handshake(s->at->dial) && s->due_err != WR_E_TLS_TIMEOUT)
+        wr_session_due_step(s, wr_session_timeouts(s).tls_ms, WR_E_TLS_TIMEOUT);
+      return WR_STEP_WAIT;
+    }
+    struct wr_peer *other = next_address(s, err);
+    if (!other) return wr_session_attempt_failed(s, err, wr_span_str(s->at->dial->why));
+    enum wr_step step = dial_other(s, other, err);
+    if (step != WR_STEP_DIAL) return step;
   }
-  if (err != WR_OK) return wr_session_attempt_failed(s, err, wr_span_str(at->dial->why));
+  struct wr_attempt *at = s->at;
   at->reused = at->dial->reused;
   at->in_from = wr_conn_bytes_in(at->conn);
   wr_heap_free(WR_HEAP_RELAY, at->dial);
@@ -214,8 +248,7 @@ static enum wr_step dial_anew(struct wr_session *s) {
   struct wr_peer *peer = s->at->peer;
   const char *model = s->at->model;
   wr_peer_hold(peer); /* the new attempt's own hold, and its own place */
-  uint32_t number = wr_relay_upstream_number(s->gen, peer->up);
-  atomic_fetch_add(&s->relay->shared->upstreams[number], 1);
+  place_more(s, peer);
   s->attempts--;
   s->rq->retry.stale = false;
   wr_session_attempt_end(s, false);

@@ -13,36 +13,48 @@ struct page {
   uint64_t now_ms;
   enum wr_metric metric;
   size_t offset; /* of the counter that is printed */
+  bool named; /* counters of names, not of their addresses */
   bool more;
 };
 
-static void labels_of(const struct wr_peer_state *s, struct wr_prom_label labels[2]) {
+/* How many of them there are. */
+static size_t labels_of(const struct wr_peer_state *s, struct wr_prom_label labels[3]) {
   labels[0] = (struct wr_prom_label){ "upstream", wr_span_str(s->upstream) };
   labels[1] = (struct wr_prom_label){ "url", wr_span_str(s->url) };
+  labels[2] = (struct wr_prom_label){ "address", wr_span_str(s->address) };
+  return s->address[0] ? 3 : 2;
 }
 
 static uint64_t counter(const _Atomic uint64_t *at) {
   return atomic_load_explicit(at, memory_order_relaxed);
 }
 
+/* Requests may get there, or run there still. */
+static bool is_shown(const struct wr_peer_state *s) {
+  return atomic_load_explicit(&s->live, memory_order_relaxed) ||
+         atomic_load_explicit(&s->streams, memory_order_relaxed);
+}
+
 static void print_counter(void *ctx, const struct wr_peer_state *s) {
   const struct page *p = ctx;
-  struct wr_prom_label labels[2];
-  labels_of(s, labels);
+  struct wr_prom_label labels[3];
+  size_t n = labels_of(s, labels);
+  if (p->named ? s->address[0] || !s->url[0] : !is_shown(s)) return;
   const void *at = (const char *)s + p->offset;
-  wr_prom_u64(p->out, labels, 2, counter(at));
+  wr_prom_u64(p->out, labels, n, counter(at));
 }
 
 static void print_gauge(void *ctx, const struct wr_peer_state *s) {
   const struct page *p = ctx;
-  struct wr_prom_label labels[2];
-  labels_of(s, labels);
+  struct wr_prom_label labels[3];
+  size_t n = labels_of(s, labels);
+  if (p->metric != WR_METRIC_UPSTREAM_LIMIT && !is_shown(s)) return;
   switch (p->metric) {
     case WR_METRIC_PEER_STATE:
-      wr_prom_u64(p->out, labels, 2, wr_peer_state_standing(s, p->now_ms));
+      wr_prom_u64(p->out, labels, n, wr_peer_state_standing(s, p->now_ms));
       break;
     case WR_METRIC_PEER_STREAMS:
-      wr_prom_u64(p->out, labels, 2, atomic_load_explicit(&s->streams, memory_order_relaxed));
+      wr_prom_u64(p->out, labels, n, atomic_load_explicit(&s->streams, memory_order_relaxed));
       break;
     case WR_METRIC_UPSTREAM_LIMIT: {
       uint32_t now = atomic_load_explicit(&s->limit_now, memory_order_relaxed);
@@ -50,7 +62,7 @@ static void print_gauge(void *ctx, const struct wr_peer_state *s) {
       break;
     }
     default:
-      wr_prom_double(p->out, labels, 2, wr_peer_state_first_token_us(s, p->now_ms) / 1e6);
+      wr_prom_double(p->out, labels, n, wr_peer_state_first_token_us(s, p->now_ms) / 1e6);
       break;
   }
 }
@@ -64,7 +76,8 @@ void wr_server_peers_print(struct wr_peer_book *book, uint64_t now_ms, struct wr
   } counters[] = {
 #define AT(metric, member) { WR_METRIC_PEER_##metric, offsetof(struct wr_peer_state, member) }
     AT(FAILURES, failures), AT(OPENS, opens), AT(EJECTIONS, ejections), AT(PROBES, probes),
-    AT(PROBE_FAILURES, probe_failures),
+    AT(PROBE_FAILURES, probe_failures), AT(NAME_FAILURES, name_failures),
+    AT(NAME_CHANGES, name_changes),
 #undef AT
   };
   struct page p = { .out = out, .now_ms = now_ms };
@@ -75,6 +88,7 @@ void wr_server_peers_print(struct wr_peer_book *book, uint64_t now_ms, struct wr
   }
   for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++) {
     p.offset = counters[i].offset;
+    p.named = p.offset >= offsetof(struct wr_peer_state, name_failures);
     wr_prom_family(out, counters[i].metric);
     if (book) wr_peer_book_each(book, print_counter, &p);
   }
@@ -84,11 +98,16 @@ static void put_row(void *ctx, const struct wr_peer_state *s) {
   struct page *p = ctx;
   char text[4096];
   struct wr_buf b;
+  if (!is_shown(s)) return;
   wr_buf_init(&b, text, sizeof text);
   wr_buf_printf(&b, "%s{\"upstream\":", p->more ? "," : "");
   wr_buf_json_string(&b, wr_span_str(s->upstream));
   wr_buf_printf(&b, ",\"url\":");
   wr_buf_json_string(&b, wr_span_str(s->url));
+  if (s->address[0]) {
+    wr_buf_printf(&b, ",\"address\":");
+    wr_buf_json_string(&b, wr_span_str(s->address));
+  }
   uint64_t until = counter(&s->shut_until_ms);
   bool shut = until > p->now_ms && until != UINT64_MAX;
   wr_buf_printf(&b,

@@ -6,10 +6,7 @@
 
 #define BIT(i) (UINT64_C(1) << (i))
 
-static uint64_t bits_of(const struct wr_peer_range *r) {
-  uint64_t ones = r->count >= 64 ? UINT64_MAX : BIT(r->count) - 1;
-  return ones << r->first;
-}
+static uint64_t bits_of(const struct wr_peer_range *r) { return r->live; }
 
 static unsigned count_of(uint64_t bits) {
   unsigned n = 0;
@@ -85,6 +82,7 @@ static struct field field_of(const struct wr_upstreams *set, const struct wr_con
 static struct wr_pick_item item_of_peer(const struct wr_peer *peer, const struct wr_pick_ops *ops,
                                         uint64_t now) {
   struct wr_pick_item it = { .id = peer->id, .weight = peer->weight };
+  if (!peer->live) return it; /* nobody looks at it */
   if (ops->loads) it.streams = atomic_load_explicit(&peer->state->streams, memory_order_relaxed);
   if (ops->times) it.first_token_us = wr_peer_state_first_token_us(peer->state, now);
   return it;
@@ -98,6 +96,29 @@ static struct wr_pick_memory *memory_for(struct wr_pick_memory *memory, bool bes
   return beside ? once : memory;
 }
 
+/* An address that has just come has no streams: not to get all that come now, it counts as if it
+ * had as many as the others on average, for a while. */
+#define NEW_MS 10000u
+
+static bool is_new(const struct wr_peer *peer, uint64_t now) {
+  return peer->since_ms && now - peer->since_ms < NEW_MS;
+}
+
+static void hold_back_new(const struct wr_upstreams *set, const struct wr_peer_range *r,
+                          struct wr_pick_item *items, uint64_t now) {
+  uint32_t streams = 0, old = 0;
+  for (size_t i = 0; i < r->count; i++) {
+    const struct wr_peer *peer = &set->peers[r->first + i];
+    if (!peer->live || is_new(peer, now)) continue;
+    streams += items[i].streams;
+    old++;
+  }
+  if (!old) return;
+  for (size_t i = 0; i < r->count; i++)
+    if (is_new(&set->peers[r->first + i], now) && items[i].streams < streams / old)
+      items[i].streams = streams / old;
+}
+
 static size_t pick_peer(struct wr_upstreams *set, size_t upstream, uint64_t open,
                         const struct wr_choice *choice, uint64_t now) {
   struct wr_peer_range *r = &set->ranges[upstream];
@@ -106,6 +127,7 @@ static size_t pick_peer(struct wr_upstreams *set, size_t upstream, uint64_t open
   struct wr_pick_item items[WR_PICK_MAX];
   for (size_t i = 0; i < r->count; i++)
     items[i] = item_of_peer(&set->peers[r->first + i], ops, now);
+  if (ops->loads && set->name_count) hold_back_new(set, r, items, now);
   struct wr_pick_want want = { .items = items,
                                .count = r->count,
                                .usable = (open & bits_of(r)) >> r->first,
@@ -129,7 +151,7 @@ static struct wr_pick_item item_of_member(const struct wr_upstreams *set, uint32
     bool faster = it.first_token_us && it.first_token_us < sum.first_token_us;
     if (!sum.first_token_us || faster) sum.first_token_us = it.first_token_us;
   }
-  sum.id = set->peers[set->ranges[member].first].id;
+  sum.id = set->ranges[member].id;
   return sum;
 }
 
@@ -200,6 +222,23 @@ struct wr_peer *wr_group_choose(struct wr_upstreams *set, uint32_t group,
   return NULL;
 }
 
+struct wr_peer *wr_peer_sibling(const struct wr_peer *peer, uint64_t tried) {
+  struct wr_upstreams *set = peer->set;
+  const struct wr_peer_range *r = &set->ranges[peer->up - set->conf->upstreams];
+  uint64_t now = wr_loop_now_ms(set->loop);
+  for (size_t i = 1; peer->url && i < r->count; i++) {
+    struct wr_peer *p = &set->peers[r->first + (peer->index - r->first + i) % r->count];
+    struct wr_standing_change change;
+    if (!p->live || p->url != peer->url || tried & BIT(p->index)) continue;
+    if (!wr_peer_state_free(p->state, now)) continue;
+    if (!wr_peer_state_enter(p->state, now, &change)) continue;
+    wr_set_log(set, p, &change, "probe");
+    wr_peer_hold(p);
+    return p;
+  }
+  return NULL;
+}
+
 struct wr_peer *wr_group_pick(struct wr_upstreams *set, uint32_t group, uint64_t tried) {
   struct wr_choice choice = { .tried = tried, .any = true };
   return wr_group_choose(set, group, &choice);
@@ -216,7 +255,7 @@ const struct wr_conf_hash *wr_group_hash(const struct wr_upstreams *set, uint32_
   if (g->balance == WR_BALANCE_HASH && g->member_count > 1) return &g->hash;
   for (size_t m = 0; m < g->member_count; m++) {
     const struct wr_conf_upstream *up = &set->conf->upstreams[g->members[m]];
-    if (up->balance == WR_BALANCE_HASH && up->url_count > 1) return &up->hash;
+    if (up->balance == WR_BALANCE_HASH && set->ranges[g->members[m]].count > 1) return &up->hash;
   }
   return NULL;
 }

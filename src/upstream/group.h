@@ -47,6 +47,9 @@ uint64_t wr_group_open(const struct wr_upstreams *set, uint32_t group,
                        const struct wr_choice *choice);
 /* The same without a hash, for a first request or tests. */
 struct wr_peer *wr_group_pick(struct wr_upstreams *set, uint32_t group, uint64_t tried);
+/* Another address of the name that this peer is at, ready and not tried; held. NULL: there is
+ * none. */
+struct wr_peer *wr_peer_sibling(const struct wr_peer *peer, uint64_t tried);
 /* Another hold of a peer that is held. */
 void wr_peer_hold(struct wr_peer *peer);
 void wr_peer_put(struct wr_peer *peer);

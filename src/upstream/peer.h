@@ -1,4 +1,5 @@
-/* peer.h: one address line of an upstream, as one worker knows it.
+/* peer.h: one address of an upstream, as one worker knows it: a URL with a literal, or one of the
+ * addresses that the name of a URL has now (upstream/names.h).
  *
  * Lives in the worker's set (upstream/group.h) as long as its generation. Loop thread only. */
 #ifndef WR_UPSTREAM_PEER_H
@@ -24,14 +25,17 @@ struct wr_bad_addr {
 
 struct wr_peer {
   struct wr_upstreams *set;          /* borrowed: holds us */
-  struct wr_peer_state *state;       /* ref: how it stands, shared by all workers */
-  uint64_t id;                       /* a hash of upstream and URL */
+  struct wr_peer_state *state;       /* ref: how it stands, shared by all workers; NULL: free */
+  uint64_t id;                       /* a hash of upstream, URL and address */
   const struct wr_conf_upstream *up; /* borrowed: the generation's configuration */
   const struct wr_conf_url *url; /* borrowed: as above; NULL for a mock, which has addr instead */
   struct wr_tls_ctx *tls;            /* borrowed: the set's; NULL: plain */
   struct wr_shelf shelf;             /* idle kept-alive connections */
-  struct wr_addr addr; /* of a mock, or where wr_upstreams_redirect says; else empty */
+  struct wr_addr addr; /* of a mock, of a name, or where wr_upstreams_redirect says; empty: the
+                          URL is looked up for each connection */
   uint32_t index;                    /* in the set, for bit masks of tried peers (below 64) */
+  bool live;                         /* gets new requests; else only those that run use it */
+  uint64_t since_ms;                 /* when it came to be live */
   uint32_t streams;                  /* attempts that hold this peer now */
   uint64_t attempts, failures;       /* since start */
   uint32_t weight;

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "upstream/dial.h"
+#include "upstream/names.h"
 #include "upstream/set_priv.h"
 #include "wire/http1_write.h"
 
@@ -135,8 +136,10 @@ void wr_upstreams_tick(struct wr_upstreams *set) {
   WR_MAGIC_CHECK(set, WR_SET_MAGIC);
   if (set->retired) return;
   uint64_t now = wr_loop_now_ms(set->loop);
+  wr_names_tick(set);
   for (size_t i = 0; i < set->peer_count; i++) {
     struct wr_peer *peer = &set->peers[i];
+    if (!peer->live) continue;
     const struct wr_conf_health *health = &peer->up->health;
     enum wr_standing is = wr_peer_state_standing(peer->state, now);
     bool out = is == WR_STANDING_OPEN || is == WR_STANDING_DOWN;

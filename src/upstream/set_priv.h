@@ -9,11 +9,15 @@
 
 #define WR_SET_MAGIC 0x5e7u
 
+struct wr_name;
 struct wr_probe;
 
-/* The peers of one upstream. */
+/* The slots of one upstream's peers. */
 struct wr_peer_range {
   size_t first, count;
+  uint64_t live; /* bits of the set's: those that are peers now; never none */
+  uint64_t id;   /* of the upstream */
+  struct wr_peer_state *limit; /* ref: the adaptive limit's; NULL: it has none */
   struct wr_pick_memory memory;
 };
 
@@ -25,8 +29,11 @@ struct wr_upstreams {
   const struct wr_conf *conf;   /* borrowed: the generation's */
   struct wr_peer_book *book;    /* borrowed: the process's; NULL: nobody shares */
   struct wr_logger *logger;     /* borrowed: the worker's; NULL: silent */
-  struct wr_peer *peers;        /* owned */
+  struct wr_peer *peers;        /* owned: slots; those without a state are free */
   size_t peer_count;
+  struct wr_name *names; /* owned: one a name that has several slots; NULL before the set joins */
+  size_t name_count;
+  size_t names_all, slots_left; /* of the configuration: what the names share */
   struct wr_peer_range *ranges;  /* owned: one an upstream */
   struct wr_pick_memory *groups; /* owned: one a group */
   int32_t *credits;              /* owned: of all memories that need them */
@@ -40,6 +47,15 @@ struct wr_upstreams {
 /* A line in the log if something changed. */
 void wr_set_log(struct wr_upstreams *set, const struct wr_peer *peer,
                 const struct wr_standing_change *change, const char *why);
+
+/* A slot becomes a peer, or is one again: at addr, or (NULL or empty) wherever its URL leads.
+ * *news: it is an address, and the first of all workers. */
+WR_MUST_USE enum wr_err wr_slot_open(struct wr_peer *peer, const struct wr_addr *addr, bool *news);
+/* No new requests and checks, no idle connections. True: an address, and the last of all
+ * workers. */
+bool wr_slot_shut(struct wr_peer *peer);
+/* It is shut and nobody holds it. */
+void wr_slot_free(struct wr_peer *peer);
 
 /* probe.c: one check of a peer. */
 /* Frees itself when it has ended; wr_probe_cancel before that. */

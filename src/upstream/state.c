@@ -33,15 +33,18 @@ void wr_peer_book_free(struct wr_peer_book *book) {
   wr_heap_free(WR_HEAP_UPSTREAM, book);
 }
 
-static struct wr_peer_state *state_new(const char *upstream, const char *url) {
-  size_t a = strlen(upstream) + 1, b = strlen(url) + 1;
-  struct wr_peer_state *s = wr_heap_zalloc(WR_HEAP_UPSTREAM, sizeof *s + a + b);
+static struct wr_peer_state *state_new(const char *upstream, const char *url,
+                                       const char *address) {
+  size_t a = strlen(upstream) + 1, b = strlen(url) + 1, c = strlen(address) + 1;
+  struct wr_peer_state *s = wr_heap_zalloc(WR_HEAP_UPSTREAM, sizeof *s + a + b + c);
   if (!s) return NULL;
   char *text = (char *)(s + 1);
   memcpy(text, upstream, a);
   memcpy(text + a, url, b);
+  memcpy(text + a + b, address, c);
   s->upstream = text;
   s->url = text + a;
+  s->address = text + a + b;
   s->refs = 1;
   wr_list_init(&s->link);
   pthread_mutex_init(&s->lock, NULL);
@@ -49,22 +52,24 @@ static struct wr_peer_state *state_new(const char *upstream, const char *url) {
 }
 
 static struct wr_peer_state *find(struct wr_peer_book *book, const char *upstream,
-                                  const char *url) {
+                                  const char *url, const char *address) {
   for (struct wr_list *l = book->states.next; l != &book->states; l = l->next) {
     struct wr_peer_state *s = WR_CONTAINER(l, struct wr_peer_state, link);
-    if (strcmp(s->upstream, upstream) == 0 && strcmp(s->url, url) == 0) return s;
+    if (strcmp(s->upstream, upstream) == 0 && strcmp(s->url, url) == 0 &&
+        strcmp(s->address, address) == 0)
+      return s;
   }
   return NULL;
 }
 
 enum wr_err wr_peer_state_take(struct wr_peer_book *book, const char *upstream, const char *url,
-                               struct wr_peer_state **out) {
+                               const char *address, struct wr_peer_state **out) {
   if (book) pthread_mutex_lock(&book->lock);
-  struct wr_peer_state *s = book ? find(book, upstream, url) : NULL;
+  struct wr_peer_state *s = book ? find(book, upstream, url, address) : NULL;
   if (s) {
     s->refs++;
   } else {
-    s = state_new(upstream, url);
+    s = state_new(upstream, url, address);
     if (s && book) wr_list_push_back(&book->states, &s->link);
   }
   if (book) pthread_mutex_unlock(&book->lock);

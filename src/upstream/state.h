@@ -1,9 +1,10 @@
 /* state.h: how a peer stands, for all workers and generations together.
  *
- * One struct a peer in the process's book, by its name ("upstream url"), counted by the sets that
- * use it, so that what one worker sees fail, every worker leaves alone at once, and a reload
- * forgets nothing. What a pick reads are atomics; what a result changes stands behind a lock that
- * is held for a few nanoseconds, once or twice a request, never for an event. Any thread. */
+ * One struct a peer in the process's book, by its name (upstream, URL, address),
+ * counted by the sets that use it, so that what one worker sees fail, every worker leaves alone
+ * at once, and a reload forgets nothing. What a pick reads are atomics; what a result changes
+ * stands behind a lock that is held for a few nanoseconds, once or twice a request, never for an
+ * event. Any thread. */
 #ifndef WR_UPSTREAM_STATE_H
 #define WR_UPSTREAM_STATE_H
 
@@ -35,7 +36,7 @@ struct wr_peer_state {
   struct wr_breaker breaker;
   struct wr_health health;
   struct wr_ewma ewma;
-  struct wr_limit limit; /* of the whole upstream, in the state of its first peer */
+  struct wr_limit limit; /* of the whole upstream, in a state of its own */
   uint64_t busy_until_ms;
   bool no_connection; /* why it was opened: it could not be reached */
   /* Read without it. */
@@ -48,8 +49,12 @@ struct wr_peer_state {
   _Atomic uint32_t limit_now;      /* what the limit is; 0: there is none, or nothing is known */
   _Atomic uint64_t probe_ms;       /* when the next check is due */
   _Atomic uint64_t opens, ejections, probes, probe_failures, failures;
+  _Atomic uint32_t live; /* sets in which requests may get to it; with none it isn't shown */
+  /* Of a name's own state: look-ups that failed, addresses that came or went. */
+  _Atomic uint64_t name_failures, name_changes;
   const char *upstream; /* borrowed: behind the struct, in the same allocation, as the next */
-  const char *url;      /* borrowed: as above */
+  const char *url;      /* borrowed: as above; "": of the upstream as a whole, for its limit */
+  const char *address;  /* borrowed: as above; "": wherever the URL leads */
 };
 
 /* What changed by a call, for the log. */
@@ -64,7 +69,8 @@ WR_MUST_USE enum wr_err wr_peer_book_new(struct wr_peer_book **out);
 void wr_peer_book_free(struct wr_peer_book *book);
 /* book may be NULL: a state of its own, that nobody shares. */
 WR_MUST_USE enum wr_err wr_peer_state_take(struct wr_peer_book *book, const char *upstream,
-                                           const char *url, struct wr_peer_state **out);
+                                           const char *url, const char *address,
+                                           struct wr_peer_state **out);
 void wr_peer_state_give(struct wr_peer_book *book, struct wr_peer_state *state);
 /* In the order in which they were made; the book is locked meanwhile. */
 void wr_peer_book_each(struct wr_peer_book *book,
@@ -79,7 +85,7 @@ bool wr_peer_state_enter(struct wr_peer_state *s, uint64_t now_ms, struct wr_sta
 void wr_peer_state_note(struct wr_peer_state *s, const struct wr_conf_breaker *conf, uint32_t epoch,
                         enum wr_note what, uint32_t first_token_us, uint64_t retry_after_ms,
                         uint64_t now_ms, struct wr_rand *rand, struct wr_standing_change *out);
-/* The same for the adaptive limit of the upstream whose first peer this is. Only FIRST and BUSY say
+/* The same for the adaptive limit of the upstream whose state this is. Only FIRST and BUSY say
  * something. */
 void wr_peer_state_limit(struct wr_peer_state *s, uint32_t min, uint32_t max, enum wr_note what,
                          uint32_t first_token_us, uint32_t running, uint64_t now_ms);

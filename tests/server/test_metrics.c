@@ -59,6 +59,14 @@ static void find_pressed(void) {
     if (!strstr(page, pressed[i])) fail_msg("missing %s", pressed[i]);
 }
 
+static void find_peer(struct wr_peer_book *book) {
+  page_len = 0;
+  wr_server_peers_json(book, 1000, to_page, NULL);
+  static const char row[] = "[{\"upstream\":\"up\",\"url\":\"http://a\",\"state\":\"open\",";
+  assert_memory_equal(page, row, sizeof row - 1);
+  assert_non_null(strstr(page, "\"first_token_ms\":250.000,\"failures\":1,\"opens\":1,"));
+}
+
 static void whole_page(void **state) {
   (void)state;
   struct wr_server_shard shards[2] = { { 0 } };
@@ -82,7 +90,8 @@ static void whole_page(void **state) {
   const struct wr_conf_breaker conf = { .failures = 1, .open_ms = 60000, .open_max_ms = 60000 };
   wr_rand_init(&rand, 1);
   assert_int_equal(wr_peer_book_new(&book), WR_OK);
-  assert_int_equal(wr_peer_state_take(book, "up", "http://a", &peer), WR_OK);
+  assert_int_equal(wr_peer_state_take(book, "up", "http://a", "", &peer), WR_OK);
+  peer->live = 1;
   wr_peer_state_note(peer, &conf, 0, WR_NOTE_FIRST, 250000, 0, 1000, &rand, &change);
   wr_peer_state_note(peer, &conf, 0, WR_NOTE_FAILED, 0, 0, 1000, &rand, &change);
   press();
@@ -121,11 +130,7 @@ static void whole_page(void **state) {
   for (unsigned i = 0; i < 2; i++) wr_metrics_free(shards[i].metrics);
   wr_ledger_sub(ledger, WR_CHARGE_TLS, 777);
   wr_ledger_free(ledger);
-  page_len = 0;
-  wr_server_peers_json(book, 1000, to_page, NULL);
-  static const char row[] = "[{\"upstream\":\"up\",\"url\":\"http://a\",\"state\":\"open\",";
-  assert_memory_equal(page, row, sizeof row - 1);
-  assert_non_null(strstr(page, "\"first_token_ms\":250.000,\"failures\":1,\"opens\":1,"));
+  find_peer(book);
   wr_peer_state_give(book, peer);
   wr_peer_book_free(book);
 }
