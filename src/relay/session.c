@@ -26,6 +26,7 @@ static void fields_reset(struct wr_session *s) {
   s->mode = WR_MODE_RAW;
   s->outcome = WR_OUTCOME_NONE;
   s->err = s->status = s->upstream_status = s->attempts = 0;
+  s->retry_err = 0;
   s->head_request = s->http10 = s->committed = s->chunked = s->no_body = false;
   s->source_done = s->clean = s->terminator = s->finish = s->content = false;
   s->policy_failed = s->shed = false;

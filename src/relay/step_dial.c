@@ -110,7 +110,8 @@ static enum wr_step stand_in_line(struct wr_session *s, uint64_t full) {
 /* Why there is nobody to ask. */
 static enum wr_step nobody(struct wr_session *s, bool unserved, uint64_t full) {
   if (full && wr_queue_is_declared(s)) return stand_in_line(s, full);
-  if (s->attempts) return wr_session_fail(s, (enum wr_err)s->retry_err, none());
+  /* None has failed where a policy wanted something else than an answer that was good. */
+  if (s->retry_err) return wr_session_fail(s, (enum wr_err)s->retry_err, none());
   if (full) return wr_session_fail(s, WR_E_SHED, none());
   return wr_session_fail(s, unserved ? WR_E_NO_MODEL : WR_E_NO_PEER, none());
 }

@@ -446,6 +446,22 @@ static void policy_at_the_start(void **state) {
   rig_close(&p.r);
 }
 
+/* Where a policy wanted something else than an answer that was good, nothing has failed. */
+static void policy_to_nobody(void **state) {
+  (void)state;
+  struct policy p;
+  policy_open(&p, 0);
+  p.r.upstreams[1].max_streams = 1;
+  atomic_store(&p.r.shared.upstreams[1], 1);
+  p.say_start.kind = WR_VERDICT_FALLBACK;
+  p.say_start.group = 1;
+  policy_ask(&p);
+  assert_memory_equal(p.r.got, "HTTP/1.1 503 ", 13);
+  assert_int_equal(p.r.record.err, WR_E_SHED);
+  atomic_store(&p.r.shared.upstreams[1], 0);
+  rig_close(&p.r);
+}
+
 /* A pick that comes to nothing leaves the one request that finds out to another. */
 static void probe_without_room(void **state) {
   (void)state;
@@ -521,7 +537,7 @@ int main(void) {
     cmocka_unit_test(last_comes_last), cmocka_unit_test(budget_and_body),
     cmocka_unit_test(long_body),       cmocka_unit_test(policy_on_errors),
     cmocka_unit_test(policy_after_commit), cmocka_unit_test(policy_at_the_start),
-    cmocka_unit_test(probe_without_room),
+    cmocka_unit_test(probe_without_room), cmocka_unit_test(policy_to_nobody),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
