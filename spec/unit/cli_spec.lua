@@ -84,6 +84,18 @@ weir.pressure "loop_lag" { { at = "50ms", off = "20ms", "shed:paid", cap_output 
     os.remove(file)
   end)
 
+  it("check shows nobody the password or the query of a URL that it refuses", function()
+    local file = os.tmpname()
+    local f = assert(io.open(file, "w"))
+    f:write 'weir.upstream "a" { kind = "openai", url = "https://joe:hunter2@llm.test/x?key=sk-1#f" }'
+    f:close()
+    local rc, out = run("check -c " .. file)
+    assert.equal(1, rc)
+    assert.truthy(out:find('not "…@llm.test/x"', 1, true), out)
+    assert.is_nil(out:find("hunter2", 1, true) or out:find("sk-1", 1, true))
+    os.remove(file)
+  end)
+
   it("names itself and its libraries", function()
     for _, args in ipairs { "version", "--version" } do
       local rc, out = run(args)

@@ -17,6 +17,15 @@ static const char *copy_extent(lua_State *L, struct load *l, const char *text, s
   return load_copy(L, l, wr_span_at(text, e));
 }
 
+/* A user, a password and what a query says are nobody's to read in a message. */
+static struct wr_span without_secrets(struct wr_span url) {
+  size_t len = 0;
+  while (len < url.len && url.ptr[len] != '?' && url.ptr[len] != '#') len++;
+  const char *at = len ? memrchr(url.ptr, '@', len) : NULL;
+  size_t from = at ? (size_t)(at - url.ptr) : 0;
+  return wr_span_sub(url, from, len - from);
+}
+
 static bool read_url(lua_State *L, struct load *l, const struct place *at, int idx,
                      struct wr_conf_url *out) {
   if (lua_type(L, idx) != LUA_TSTRING) {
@@ -28,10 +37,11 @@ static bool read_url(lua_State *L, struct load *l, const struct place *at, int i
   struct wr_url url;
   enum wr_err err = wr_url_parse(text, &url);
   if (err != WR_OK) {
+    struct wr_span shown = without_secrets(text);
     load_error(l, at,
                "must be http://host[:port][/path] or https://…, without user, query or "
-               "fragment, not \"%.*s\"",
-               (int)(text.len < 80 ? text.len : 80), text.ptr);
+               "fragment, not \"%s%.*s\"",
+               shown.len < text.len ? "…" : "", (int)(shown.len < 80 ? shown.len : 80), shown.ptr);
     return false;
   }
   out->text = load_copy(L, l, text);
