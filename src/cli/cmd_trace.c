@@ -1,6 +1,7 @@
 #include "cli/cmd_trace.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -22,6 +23,14 @@ static const char usage[] =
     "      --admin ADDR  the admin listener itself: 127.0.0.1:9901, unix:/run/weir.sock\n"
     "  -s, --seconds N   how long, 1 to 600 (default: 5)\n"
     "  -o, --output FILE default: weir-trace.json\n";
+
+/* An interrupt ends the watching, not the command: what was seen is written, and the workers stop
+ * keeping it. */
+static volatile sig_atomic_t enough;
+static void interrupted(int signal) {
+  (void)signal;
+  enough = 1;
+}
 
 struct options {
   const char *file, *admin, *output; /* borrowed: argv */
@@ -94,7 +103,8 @@ static int trace(const struct wr_addr *addr, const struct options *o) {
   bool ok = ask(addr, "POST /trace/on", &answer, &body);
   if (ok) {
     struct timespec left = { .tv_sec = (time_t)o->seconds };
-    while (nanosleep(&left, &left) != 0 && errno == EINTR) continue;
+    signal(SIGINT, interrupted);
+    while (nanosleep(&left, &left) != 0 && errno == EINTR && !enough) continue;
     snprintf(request, sizeof request, "GET /trace?seconds=%u", (unsigned)o->seconds);
     ok = ask(addr, request, &answer, &body) && store(o->output, body);
     if (!ask(addr, "POST /trace/off", &answer, &body)) ok = false;
