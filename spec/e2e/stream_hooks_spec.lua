@@ -24,6 +24,7 @@ describe("s:set_header", function()
         local ok, why = pcall(s.set_header, s, "x-bad", "a\r\nset-cookie: evil")
         s:set_header("x-refused", tostring(not ok and why:find("not allowed", 1, true) ~= nil))
         if req.path == "/no" then return "reject", 429, "later", { ["retry-after"] = 9 } end
+        if req.path == "/wait" then s:set_header("Retry-After", 7) return "reject", 503, "later" end
         if req.path == "/other" then return "route", "other" end
       end]] }
     local function check(path, status)
@@ -43,6 +44,9 @@ describe("s:set_header", function()
     assert.equal("yes", check("/other", 200).fields["x-keep"])
     assert(dialects.text("chat", check("/v1/chat/completions", 200).body):find("t0 t1", 1, true))
     assert.equal("9", check("/no", 429).fields["retry-after"])
+    local wait = check("/wait", 503)
+    assert.equal("7", wait.fields["retry-after"])
+    assert.is_nil(wait.fields["retry-after-ms"])
     assert.equal(0, s:metrics().weir_hook_errors_total or 0)
     s:stop()
   end))

@@ -136,10 +136,25 @@ static enum wr_err put_copy(struct wr_session *s, struct wr_span bytes, bool to_
   return WR_OK;
 }
 
-static enum wr_err put_retry_after(struct wr_buf *out, unsigned status, uint32_t ms,
+/* Does one of these lines, each with its end, begin with the name? */
+static bool has_field(struct wr_span lines, struct wr_span name) {
+  while (lines.len > name.len) {
+    if (lines.ptr[name.len] == ':' && wr_span_ieq(wr_span_sub(lines, 0, name.len), name))
+      return true;
+    const char *end = memchr(lines.ptr, '\n', lines.len);
+    size_t n = end ? (size_t)(end - lines.ptr) + 1 : lines.len;
+    lines = wr_span_sub(lines, n, lines.len - n);
+  }
+  return false;
+}
+
+/* Where neither the verdict nor the stream's own headers say it. */
+static enum wr_err put_retry_after(const struct wr_session *s, struct wr_buf *out, unsigned status,
                                    const struct wr_verdict *v) {
+  uint32_t ms = s->retry_after_ms;
   for (size_t i = 0; v && i < v->header_count; i++)
     if (wr_span_ieq(v->headers[i].name, WR_SPAN("retry-after"))) return WR_OK;
+  if (s->hook && has_field(s->hook->headers, WR_SPAN("retry-after"))) return WR_OK;
   if (status != 503 && status != 429) return WR_OK;
   if (!ms) ms = 1000;
   enum wr_err err = wr_http1_put_field_u64(out, WR_SPAN("retry-after"), (ms + 999u) / 1000u);
@@ -162,7 +177,7 @@ static enum wr_step reply(struct wr_session *s, unsigned status, struct wr_span 
   for (size_t i = 0; err == WR_OK && v && i < v->header_count; i++)
     err = wr_http1_put_field(&out, v->headers[i].name, v->headers[i].value);
   if (err == WR_OK) err = wr_degrade_field(s, &out);
-  if (err == WR_OK) err = put_retry_after(&out, status, s->retry_after_ms, v);
+  if (err == WR_OK) err = put_retry_after(s, &out, status, v);
   if (err == WR_OK && s->hook) wr_buf_put(&out, s->hook->headers); /* checked lines */
   if (err == WR_OK && status == 401)
     err = wr_http1_put_field(&out, WR_SPAN("www-authenticate"), WR_SPAN("Bearer"));
