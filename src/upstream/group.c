@@ -77,7 +77,8 @@ enum wr_err wr_slot_open(struct wr_peer *peer, const struct wr_addr *addr, bool 
   WR_CHECK(!peer->live);
   if (!peer->state) {
     char text[128] = "";
-    if (addr && addr->len) (void)wr_addr_format(addr, text, sizeof text);
+    /* The port of a mock is nobody's name. */
+    if (addr && addr->len && peer->url) (void)wr_addr_format(addr, text, sizeof text);
     enum wr_err err =
         wr_peer_state_take(set->book, peer->up->name, url_of(peer), text, &peer->state);
     if (err != WR_OK) return err;
