@@ -205,6 +205,9 @@ void wr_peer_state_probed(struct wr_peer_state *s, const struct wr_conf_health *
   if (!ok) atomic_fetch_add(&s->probe_failures, 1);
   pthread_mutex_lock(&s->lock);
   bool risen = conf && wr_health_note(&s->health, conf, ok) && !s->health.down;
+  /* Whatever opened it: now it can't be reached, so that it can is news. A process that dies breaks
+   * its streams first. */
+  if (!ok && !conf && s->breaker.state == WR_BREAKER_OPEN) s->no_connection = true;
   /* That a peer can be reached says something only where it could not be. */
   if (risen || (ok && s->no_connection && !s->health.down)) (void)wr_breaker_hint(&s->breaker, now);
   publish(s, now, out);

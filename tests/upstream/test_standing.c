@@ -339,13 +339,33 @@ static void checks(void **state) {
   two_close(&p);
 }
 
+/* A peer that is opened for broken streams, found out of reach, and in reach again: it is asked at
+ * once. One that was in reach all the time isn't. */
+static void reachable_again(void **state) {
+  (void)state;
+  struct two p;
+  struct wr_standing_change change;
+  two_open(&p, &conf);
+  wr_loop_hold_clock(p.w.loop);
+  fail_until_open(&p, 1);
+  struct wr_peer_state *st = p.set[0]->peers[1].state;
+  wr_peer_state_probed(st, NULL, true, now_ms(&p), &change);
+  assert_false(wr_peer_state_enter(st, now_ms(&p), &change));
+  wr_peer_state_probed(st, NULL, false, now_ms(&p), &change);
+  assert_false(wr_peer_state_enter(st, now_ms(&p), &change));
+  wr_peer_state_probed(st, NULL, true, now_ms(&p), &change);
+  assert_true(wr_peer_state_enter(st, now_ms(&p), &change));
+  assert_int_equal(standing(&p, 1, 1), WR_STANDING_HALF_OPEN);
+  two_close(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(workers_agree),    cmocka_unit_test(floor_holds),
     cmocka_unit_test(last_is_last),     cmocka_unit_test(busy_for_a_while),
     cmocka_unit_test(two_days),         cmocka_unit_test(names_are_shared),
     cmocka_unit_test(checks),
-    cmocka_unit_test(limit_is_shared),
+    cmocka_unit_test(limit_is_shared),  cmocka_unit_test(reachable_again),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
