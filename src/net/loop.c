@@ -203,6 +203,7 @@ unsigned wr_loop_free(struct wr_loop *loop) {
 
 void wr_loop_run(struct wr_loop *loop) {
   WR_MAGIC_CHECK(loop, WR_LOOP_MAGIC);
+  growing = loop; /* who made the loops of other threads may have been about them */
   uv_run(&loop->uv, UV_RUN_DEFAULT);
 }
 

@@ -100,7 +100,8 @@ static struct wr_pick_memory *memory_for(struct wr_pick_memory *memory, bool bes
  * had as many as the others on average, for a while. */
 #define NEW_MS 10000u
 
-static bool is_new(const struct wr_peer *peer, uint64_t now) {
+static bool is_new(struct wr_peer *peer, uint64_t now) {
+  if (peer->since_ms == WR_PEER_JUST) peer->since_ms = now;
   return peer->since_ms && now - peer->since_ms < NEW_MS;
 }
 
@@ -108,7 +109,7 @@ static void hold_back_new(const struct wr_upstreams *set, const struct wr_peer_r
                           struct wr_pick_item *items, uint64_t now) {
   uint32_t streams = 0, old = 0;
   for (size_t i = 0; i < r->count; i++) {
-    const struct wr_peer *peer = &set->peers[r->first + i];
+    struct wr_peer *peer = &set->peers[r->first + i];
     if (!peer->live || is_new(peer, now)) continue;
     streams += items[i].streams;
     old++;

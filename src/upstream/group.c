@@ -88,7 +88,7 @@ enum wr_err wr_slot_open(struct wr_peer *peer, const struct wr_addr *addr, bool 
   }
   peer->shelf.max = peer->up->keep_idle;
   peer->live = true;
-  peer->since_ms = peer->addr.len ? wr_loop_now_ms(set->loop) : 0;
+  peer->since_ms = peer->addr.len ? WR_PEER_JUST : 0;
   *live_of(peer) |= UINT64_C(1) << peer->index;
   *news = atomic_fetch_add(&peer->state->live, 1) == 0 && peer->addr.len;
   if (*news) log_address(peer, "added");

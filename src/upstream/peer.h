@@ -23,6 +23,9 @@ struct wr_bad_addr {
   uint64_t until_ms;
 };
 
+/* The main thread opens peers too, and the clock is the worker's. */
+#define WR_PEER_JUST UINT64_MAX
+
 struct wr_peer {
   struct wr_upstreams *set;          /* borrowed: holds us */
   struct wr_peer_state *state;       /* ref: how it stands, shared by all workers; NULL: free */
@@ -35,7 +38,7 @@ struct wr_peer {
                           URL is looked up for each connection */
   uint32_t index;                    /* in the set, for bit masks of tried peers (below 64) */
   bool live;                         /* gets new requests; else only those that run use it */
-  uint64_t since_ms;                 /* when it came to be live */
+  uint64_t since_ms; /* when it came to be live; WR_PEER_JUST until somebody asks; 0: always was */
   uint32_t streams;                  /* attempts that hold this peer now */
   uint64_t attempts, failures;       /* since start */
   uint32_t weight;

@@ -140,6 +140,7 @@ void wr_upstreams_tick(struct wr_upstreams *set) {
   for (size_t i = 0; i < set->peer_count; i++) {
     struct wr_peer *peer = &set->peers[i];
     if (!peer->live) continue;
+    if (peer->since_ms == WR_PEER_JUST) peer->since_ms = now;
     const struct wr_conf_health *health = &peer->up->health;
     enum wr_standing is = wr_peer_state_standing(peer->state, now);
     bool out = is == WR_STANDING_OPEN || is == WR_STANDING_DOWN;
