@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -327,7 +328,9 @@ static struct entry *entry_new(struct wr_resolver *r, const char *name) {
 }
 
 static void ask(struct entry *e) {
-  struct ares_addrinfo_hints hints = { .ai_flags = ARES_AI_ENVHOSTS, /* CARES_HOSTS, if it's set */
+  /* Some versions find no names at all when they are told to look there and it isn't set. */
+  int flags = getenv("CARES_HOSTS") ? ARES_AI_ENVHOSTS : 0;
+  struct ares_addrinfo_hints hints = { .ai_flags = flags,
                                        .ai_family = AF_UNSPEC,
                                        .ai_socktype = SOCK_STREAM };
   struct wr_resolver *r = e->resolver;
