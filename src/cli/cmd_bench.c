@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/socket.h>
 
 #include "base/check.h"
 #include "base/heap.h"
@@ -121,12 +122,22 @@ static void tick(struct wr_timer *timer) {
     wr_timer_set(b->loop, timer, SAMPLE_MS);
 }
 
+/* One address is measured: IPv4 where there is one, as a name may have others that nobody
+ * serves. */
+static const struct wr_addr *one_of(const struct wr_addr *addrs, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    const struct sockaddr *a = (const void *)addrs[i].raw;
+    if (a->sa_family == AF_INET) return &addrs[i];
+  }
+  return addrs;
+}
+
 static void resolved(void *ctx, enum wr_err err, const struct wr_addr *addrs, size_t n,
                      const char *why) {
   struct bench *b = ctx;
   b->resolved = true;
   if (err == WR_OK && n > 0)
-    b->options.plan.addr = addrs[0];
+    b->options.plan.addr = *one_of(addrs, n);
   else
     (void)snprintf(b->why, sizeof b->why, "%.100s: %.100s", b->options.host, why);
 }
@@ -141,7 +152,7 @@ static enum wr_err find_server(struct bench *b) {
                            &n, &lookup);
   if (err != WR_OK) return err;
   if (n > 0) {
-    b->options.plan.addr = addrs[0];
+    b->options.plan.addr = *one_of(addrs, n);
     return WR_OK;
   }
   for (int i = 0; !b->resolved && i < RESOLVE_TURNS; i++) wr_loop_turn(b->loop, SAMPLE_MS);
