@@ -19,8 +19,8 @@ local HOOKS = {
   on_request = { open = WELL, guard = { 500 } },
   on_response_start = { open = WELL, guard = { 500 } },
   on_event = { open = WELL, guard = { 500 } },
-  -- The first text has come, so the answer has begun; none of it goes out.
-  on_text = { open = WELL, guard = { 200, told = true, text = "" } },
+  -- The first text has come, but none of it was let go: the answer has not begun.
+  on_text = { open = WELL, guard = { 500 } },
   -- Behind the commit point.
   late_event = { hook = "on_event", open = WELL, guard = { 200, told = true } },
   late_text = { hook = "on_text", open = WELL, guard = { 200, told = true } },

@@ -126,6 +126,8 @@ static void fill_table(struct wr_engine *e) {
   if (has_hook(e, WR_HOOK_ID_UPSTREAM_ERROR)) t->upstream_error = wr_engine_upstream_error;
   if (has_hook(e, WR_HOOK_ID_PRESSURE)) t->pressure = wr_engine_pressure;
   if (e->hook_count > 0) t->end = wr_engine_end;
+  for (size_t i = 0; i < e->hook_count; i++)
+    if (e->hooks[i].guard) t->admit = wr_engine_admit;
 }
 
 enum wr_err wr_engine_new(struct wr_vm *take_vm, const struct wr_conf *conf, struct wr_slabs *slabs,

@@ -75,6 +75,7 @@ struct wr_engine {
   int keep_ref;                /* a table of the strings that the last verdict points to */
   struct wr_engine_timer *timers; /* owned */
   size_t timer_count;
+  uint64_t aside_us; /* no plugin is put aside any more then */
   bool retired; /* no hook is called any more */
   bool starved; /* a call met the memory limit: collect when there is time */
   bool worn;    /* and that didn't help */
@@ -119,7 +120,8 @@ void wr_hook_run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn)
 struct wr_hook_list wr_hook_list_of(const struct wr_engine *e, const struct wr_hook_stream *s,
                                     enum wr_hook_id id);
 
-/* The functions of the table. */
+/* The functions of the table; wr_engine_admit is fail.c's. */
+void wr_engine_admit(void *ctx, struct wr_hook_stream *s, struct wr_verdict *out);
 void wr_engine_request(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
                        struct wr_verdict *out);
 void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event *ev,

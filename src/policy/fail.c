@@ -44,8 +44,20 @@ static void set_verdict(const struct wr_hook *hook, enum wr_err err, uint16_t st
   if (!hook->guard || kind == WR_VERDICT_DEFAULT) return;
   *out = wr_verdict_none();
   out->kind = (uint8_t)kind;
+  out->failed = true;
   out->text = wr_span_str(kind == WR_VERDICT_STOP ? wr_err_label(err) : wr_err_text(err));
   if (kind != WR_VERDICT_STOP) out->status = status;
+}
+
+/* The same before anything was asked: whatever hooks it has, a guard that is put aside refuses. */
+static void set_refusal(const struct wr_plugin *p, uint64_t now_us, struct wr_verdict *out) {
+  *out = wr_verdict_none();
+  out->kind = WR_VERDICT_REJECT;
+  out->failed = true;
+  out->text = wr_span_str(wr_err_text(WR_E_POLICY_ERROR));
+  out->status = 503;
+  uint64_t left_ms = (p->until_us - now_us) / 1000 + 1;
+  out->delay_ms = left_ms <= ASIDE_US / 1000 ? (int64_t)left_ms : (int64_t)(ASIDE_US / 1000);
 }
 
 /* At the memory limit every further call would cost a full collection: once is enough. */
@@ -58,6 +70,7 @@ static void count(struct wr_engine *e, struct wr_hook *hook, const struct wr_hoo
   bool often = oldest != 0 && s->now_us - oldest <= WINDOW_US;
   if (!often && fail != WR_FAIL_MEMORY) return;
   p->until_us = s->now_us + ASIDE_US;
+  if (e->aside_us < p->until_us) e->aside_us = p->until_us;
   char line[160];
   int n = snprintf(line, sizeof line, "plugin '%s' is put aside for 30 s after repeated failures",
                    p->name);
@@ -87,6 +100,24 @@ bool wr_hook_aside(struct wr_engine *e, struct wr_hook *hook, const struct wr_ho
   hook->fails[e->retired ? WR_FAIL_RETIRED : WR_FAIL_QUARANTINE]++;
   set_verdict(hook, WR_E_POLICY_ERROR, 503, out);
   return true;
+}
+
+void wr_engine_admit(void *ctx, struct wr_hook_stream *s, struct wr_verdict *out) {
+  struct wr_engine *e = ctx;
+  out->kind = WR_VERDICT_DEFAULT;
+  if (s->now_us >= e->aside_us) return;
+  for (int id = 0; id < WR_HOOK_IDS; id++) {
+    struct wr_hook_list list = wr_hook_list_of(e, s, (enum wr_hook_id)id);
+    if (guard_kind((enum wr_hook_id)id) == WR_VERDICT_DEFAULT) continue;
+    for (uint32_t i = 0; i < list.count; i++) {
+      struct wr_hook *hook = &e->hooks[list.first + i];
+      const struct wr_plugin *p = &e->plugins[hook->plugin];
+      if (!hook->guard || s->now_us >= p->until_us) continue;
+      hook->fails[e->retired ? WR_FAIL_RETIRED : WR_FAIL_QUARANTINE]++;
+      set_refusal(p, s->now_us, out);
+      return;
+    }
+  }
 }
 
 void wr_hook_near_limit(struct wr_engine *e, const struct wr_hook *hook,

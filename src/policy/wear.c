@@ -49,6 +49,7 @@ void wr_engine_retire(struct wr_engine *e) {
   WR_MAGIC_CHECK(e, WR_ENGINE_MAGIC);
   e->retired = true;
   for (size_t i = 0; i < e->plugin_count; i++) e->plugins[i].until_us = UINT64_MAX;
+  e->aside_us = UINT64_MAX;
 }
 
 bool wr_engine_retired(const struct wr_engine *e) { return e->retired; }

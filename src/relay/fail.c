@@ -267,18 +267,22 @@ enum wr_step wr_session_shed(struct wr_session *s) {
 enum wr_step wr_session_refuse(struct wr_session *s, unsigned status, struct wr_span text,
                                const struct wr_verdict *v) {
   WR_DCHECK(s->at == NULL && !s->committed);
-  remember(s, WR_E_REFUSED, none());
+  bool failed = v && v->failed;
+  enum wr_err err = failed ? WR_E_POLICY_ERROR : WR_E_REFUSED;
+  struct wr_span type = failed ? wr_span_str(wr_err_label(err)) : WR_SPAN("policy");
+  if (s->attempts == 0 && s->outcome == WR_OUTCOME_NONE) s->outcome = WR_OUTCOME_REFUSED;
+  remember(s, err, none());
+  if (v && v->delay_ms > 0) s->retry_after_ms = (uint32_t)v->delay_ms;
   source_end(s, false);
   char *room = wr_relay_scratch(s->relay, REPLY_ROOM);
   if (!room) return wr_session_fail(s, WR_E_NOMEM, none());
   struct wr_buf out;
   wr_buf_init(&out, room, REPLY_ROOM);
   if (status < 400 || status > 599) status = 403;
-  wr_reply_error_body(&out, (enum wr_dialect)s->dialect, status, WR_SPAN("policy"), text);
+  wr_reply_error_body(&out, (enum wr_dialect)s->dialect, status, type, text);
   if (out.overflow) { /* a text without measure: the status still stands */
     wr_buf_init(&out, room, REPLY_ROOM);
-    wr_reply_error_body(&out, (enum wr_dialect)s->dialect, status, WR_SPAN("policy"),
-                        message_of(WR_E_REFUSED));
+    wr_reply_error_body(&out, (enum wr_dialect)s->dialect, status, type, message_of(err));
   }
   return reply(s, status, WR_SPAN("application/json"), wr_buf_span(&out), v);
 }

@@ -106,11 +106,12 @@ enum wr_verdict_kind {
 #define WR_VERDICT_HEADERS 8
 struct wr_verdict {
   uint8_t kind;
+  bool failed;             /* said in place of a guard that could not judge, or wasn't asked */
   uint16_t status;
   uint32_t group;          /* index into conf.groups */
   int64_t max_tokens;      /* -1: unchanged; sets the request's cap */
   int64_t deadline_ms;     /* -1: unchanged; total */
-  int64_t delay_ms;        /* retry: -1: the backoff of the group */
+  int64_t delay_ms;        /* retry: -1: the backoff of the group; reject: 0 or less: a second */
   uint32_t step;
   struct wr_span text;     /* borrowed: until the next hook call */
   struct wr_span model;    /* borrowed: as above; empty: unchanged */
@@ -193,6 +194,9 @@ struct wr_live {
 
 struct wr_hooks {
   void *ctx; /* borrowed: the engine; outlives the table */
+  /* Before any other hook of a request, on every route with hooks: DEFAULT, or REJECT while a guard
+   * of the route can't be asked. NULL: there are no guards. */
+  void (*admit)(void *ctx, struct wr_hook_stream *s, struct wr_verdict *out);
   void (*request)(void *ctx, struct wr_hook_stream *s, const struct wr_hook_request *rq,
                   struct wr_verdict *out);
   wr_hook_event_fn event;

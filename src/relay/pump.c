@@ -177,7 +177,7 @@ static bool ask_policy(struct wr_session *s, const struct wr_event *ev, const st
   struct wr_view raw = c->whole;
   if (!raw.len) raw = wr_view_static(c->raw);
   s->gen->hooks->event(s->gen->hooks->ctx, s->hook, ev, &raw, &v);
-  if (v.kind == WR_VERDICT_STOP && wr_span_eq(v.text, WR_SPAN("policy_error"))) {
+  if (v.kind == WR_VERDICT_STOP && v.failed) {
     s->policy_failed = true; /* a guard that could not judge: an error, not an end */
     return false;
   }

@@ -170,7 +170,7 @@ static enum wr_err decide(struct wr_session *s) {
     if (v.kind == WR_VERDICT_PAUSE) what = WR_SLOW_PAUSE;
     if (v.kind == WR_VERDICT_COALESCE) what = WR_SLOW_COALESCE;
     if (v.kind == WR_VERDICT_STOP) {
-      if (wr_span_eq(v.text, WR_SPAN("policy_error"))) return WR_E_POLICY_ERROR;
+      if (v.failed) return WR_E_POLICY_ERROR;
       what = WR_SLOW_STOP;
       if (v.text.len) reason = v.text;
     }

@@ -126,8 +126,9 @@ enum wr_step wr_step_route(struct wr_session *s) {
   if (err == WR_OK && s->route->hooks & READS_BODY) err = wr_request_flatten(s);
   if (err != WR_OK) return wr_session_fail(s, err, none());
   s->hooked = s->route->hooks & WR_HOOK_END; /* that one hears of every request */
-  if (!(s->route->hooks & WR_HOOK_REQUEST)) return WR_STEP_PICK;
+  const struct wr_hooks *hooks = s->gen->hooks;
   struct wr_verdict v = { .kind = WR_VERDICT_DEFAULT, .max_tokens = -1, .deadline_ms = -1 };
-  hook_request(s, &v);
+  if (hooks->admit) hooks->admit(hooks->ctx, s->hook, &v);
+  if (v.kind == WR_VERDICT_DEFAULT && s->route->hooks & WR_HOOK_REQUEST) hook_request(s, &v);
   return apply(s, &v);
 }

@@ -3,6 +3,7 @@
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "relay/slow.h"
+#include "relay/window.h"
 #include "wire/http1_write.h"
 
 /* What an upstream may bring in one read. Nobody knows which read will be the one that the client's
@@ -14,11 +15,16 @@
 
 static struct wr_span none(void) { return wr_span_make(NULL, 0); }
 
+/* Content has come, and no hook holds all of it. */
+static bool has_content(const struct wr_session *s) {
+  return s->content && !wr_windows_withhold(s->at->win);
+}
+
 /* May the client see the answer's head now? */
 static bool may_commit(const struct wr_session *s) {
   WR_DCHECK(s->route != NULL);
   return s->mode == WR_MODE_RAW || s->route->commit == WR_COMMIT_ALIVE ||
-         (s->content && wr_retry_is_fast(s)) ||
+         (has_content(s) && wr_retry_is_fast(s)) ||
          s->terminator || s->finish || s->outcome != WR_OUTCOME_NONE ||
          s->stream.bytes >= s->route->held_bytes;
 }
@@ -108,6 +114,8 @@ static enum wr_step before_commit(struct wr_session *s, enum wr_err err, bool bl
   WR_DCHECK(!s->committed && s->rq != NULL);
   if (s->rq->retry.again != WR_AGAIN_NO) return wr_session_attempt_failed(s, err, none());
   /* What is held takes memory: when that is short it must flow. */
+  if (s->policy_failed && !has_content(s) && s->route->commit != WR_COMMIT_ALIVE)
+    return WR_STEP_WAIT; /* nothing was shown: a status says it better than an error event */
   bool commit = may_commit(s) || err == WR_E_END || s->stopping || (blocked && s->stream.count > 0);
   return commit ? begin(s) : WR_STEP_WAIT;
 }

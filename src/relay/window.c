@@ -143,11 +143,9 @@ static enum wr_err follow(struct asking *a, const struct wr_verdict *v) {
     case WR_VERDICT_DROP: err = drop(a); break;
     case WR_VERDICT_HOLD: hold(a, stage, v->i); return WR_OK;
     case WR_VERDICT_STOP:
-      if (wr_span_eq(v->text, WR_SPAN("policy_error"))) {
-        s->policy_failed = true;
-        return WR_E_POLICY_ERROR;
-      }
-      return WR_E_POLICY_STOP;
+      if (!v->failed) return WR_E_POLICY_STOP;
+      s->policy_failed = true;
+      return WR_E_POLICY_ERROR;
     default: break;
   }
   if (err == WR_E_ARG) err = failed(s, stage);
@@ -298,7 +296,7 @@ static enum wr_err push_copied(struct wr_session *s, const struct wr_window_even
     wr_window_copy_end(&c, &plain);
     c.one_line = one_line;
     done = off + f->texts[n].literal.len;
-    struct wr_text_entry part = { .kind = WR_EVENT_UNKNOWN, .count = 1 };
+    struct wr_text_entry part = { .kind = WR_EVENT_UNKNOWN, .count = 1, .content = e->content };
     part.slots[0] = e->slots[n];
     if (c.err == WR_OK) c.err = wr_window_push(s->at->win, &part);
   }
@@ -310,11 +308,11 @@ static enum wr_err push_copied(struct wr_session *s, const struct wr_window_even
 }
 
 /* An event that comes in pieces and has no text. */
-static enum wr_err push_pieces(struct wr_session *s) {
+static enum wr_err push_pieces(struct wr_session *s, bool content) {
   enum wr_err err = WR_OK;
   struct wr_view v;
   while (err == WR_OK && wr_viewq_shift(&s->at->part, &v)) {
-    struct wr_text_entry e = { .view = v, .kind = WR_EVENT_UNKNOWN };
+    struct wr_text_entry e = { .view = v, .kind = WR_EVENT_UNKNOWN, .content = content };
     err = wr_window_push(s->at->win, &e);
   }
   return err;
@@ -323,12 +321,13 @@ static enum wr_err push_pieces(struct wr_session *s) {
 static enum wr_err push_event(struct wr_session *s, const struct wr_window_event *event,
                               const struct wr_window_found *f) {
   struct wr_text_entry e = { .kind = event->ev->kind, .lead = event->lead };
+  e.content = event->ev->content;
   WR_DCHECK(f->count <= WR_WINDOW_SLOTS && event->raw.len > 0);
   bool in_place = event->whole->len && !event->joined;
   enum wr_err err = take_texts(s, f, in_place ? event->raw.ptr : NULL, &e);
   if (err != WR_OK) return err;
   if (f->count && !in_place) return push_copied(s, event, f, &e);
-  if (!event->whole->len) return push_pieces(s);
+  if (!event->whole->len) return push_pieces(s, e.content);
   if (f->logprobs.len && f->count) {
     e.logprobs.off = (uint32_t)(f->logprobs.ptr - event->raw.ptr);
     e.logprobs.len = (uint32_t)f->logprobs.len;
@@ -409,6 +408,8 @@ enum wr_err wr_window_take(struct wr_session *s, const struct wr_window_event *e
   err = wr_window_flush(s);
   return err == WR_OK ? bound(s) : err;
 }
+
+bool wr_windows_withhold(const struct wr_windows *ws) { return ws && !ws->begun; }
 
 enum wr_err wr_window_end(struct wr_session *s) {
   WR_DCHECK(s->at != NULL);

@@ -36,6 +36,9 @@ WR_MUST_USE enum wr_err wr_window_flush(struct wr_session *s);
 /* The upstream has said all: the last word of every window, and all that waits goes out. Errors as
  * of wr_window_take. Does nothing the second time. */
 WR_MUST_USE enum wr_err wr_window_end(struct wr_session *s);
+/* Has no content been let go so far? Then the client must not see that the answer has begun: what
+ * the hooks say of it may still be an error with a status. win may be NULL: nothing is withheld. */
+bool wr_windows_withhold(const struct wr_windows *win);
 /* win may be NULL. */
 void wr_windows_free(struct wr_windows *win);
 

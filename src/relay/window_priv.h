@@ -81,6 +81,7 @@ struct wr_text_entry {
   uint8_t kind;
   uint8_t lead;
   uint8_t count;
+  bool content;        /* real content; of a piece: its event's */
   struct wr_extent logprobs;
   struct wr_text_slot slots[WR_WINDOW_SLOTS];
 };
@@ -92,6 +93,7 @@ struct wr_windows {
   struct wr_text_window *windows; /* owned */
   uint32_t window_count, window_cap;
   uint32_t events;
+  bool begun; /* content has left */
   struct wr_window_bytes tmp;
 };
 

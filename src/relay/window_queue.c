@@ -214,8 +214,10 @@ enum wr_err wr_window_flush(struct wr_session *s) {
     struct wr_text_entry *e = wr_window_entry(ws, 0);
     if (!may_leave(ws, e, stages)) break;
     size_t bytes = e->view.len;
+    bool content = e->content;
     err = is_edited(e) ? leave_edited(s, e) : leave_whole(s, e);
     if (err != WR_OK) break;
+    ws->begun |= content;
     for (uint8_t k = 0; err == WR_OK && k < e->count; k++)
       err = text_left(&ws->windows[e->slots[k].window], e->slots[k].bytes, stages, remember);
     WR_CHECK(ws->bytes >= bytes);

@@ -4,6 +4,7 @@
 #define TESTS_RELAY_STREAM_TEXTS_H
 
 #include "base/buf.h"
+#include "base/text.h"
 #include "relay/texts.h"
 #include "wire/json_scan.h"
 
@@ -149,11 +150,25 @@ static inline size_t count_of(const char *text, const char *part) {
   return n;
 }
 
+/* An answer with a length: an error that weir made. Its text becomes the body. */
+static inline bool got_error(const struct rig *r) {
+  const char *len = strstr(r->got, "content-length: "), *end = strstr(r->got, "\r\n\r\n");
+  uint64_t want = 0;
+  if (!len || !end || len > end) return false;
+  len += sizeof "content-length: " - 1;
+  size_t digits = strspn(len, "0123456789");
+  assert_int_equal(wr_text_u64(wr_span_make(len, digits), sizeof body - 1, &want), WR_OK);
+  if (strlen(end + 4) < want) return false;
+  memcpy(body, end + 4, want);
+  body[want] = 0;
+  return true;
+}
+
 /* One exchange; the client's body is in `body`. */
 static inline void exchange(struct rig *r, enum shape shape, struct wr_span answer) {
   answer_with(r, answer);
   ask(r, ask_of[shape]);
-  TURN_UNTIL(&r->w, rig_dechunk(r->got, body, sizeof body, NULL) || r->client_end);
+  TURN_UNTIL(&r->w, rig_dechunk(r->got, body, sizeof body, NULL) || r->client_end || got_error(r));
 }
 
 #endif

@@ -282,6 +282,7 @@ static struct {
   struct wr_hook_slow last;
   uint8_t say;
   const char *text;
+  bool failed;
 } script;
 
 static void slow_hook(void *ctx, struct wr_hook_stream *s, const struct wr_hook_slow *q,
@@ -291,6 +292,7 @@ static void slow_hook(void *ctx, struct wr_hook_stream *s, const struct wr_hook_
   script.calls++;
   script.last = *q;
   out->kind = script.say;
+  out->failed = script.failed;
   if (script.text)
     out->text = wr_span_str(script.text);
 }
@@ -341,7 +343,8 @@ static void hook_stops(void **state) {
   for (int guard = 0; guard < 2; guard++) {
     struct rig r;
     struct raw c;
-    hooked(&r, &c, WR_VERDICT_STOP, guard ? "policy_error" : "other");
+    hooked(&r, &c, WR_VERDICT_STOP, "other");
+    script.failed = guard;
     uint64_t until_ms = clock_ms() + 20000;
     for (unsigned i = 0; !r.ups[0]->ended && clock_ms() < until_ms;) {
       if (wr_conn_unsent_bytes(r.ups[0]->conn) < 65536)

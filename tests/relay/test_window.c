@@ -14,6 +14,8 @@ struct filter {
   unsigned calls, lasts, rounds;
   struct wr_verdict say; /* kind set: this is said instead */
   bool stop_last;        /* holds all, and stops at the end */
+  bool holds;            /* of `passes` */
+  unsigned passes;       /* calls before `say` is said */
 };
 
 static size_t may_grow(const char *find, struct wr_span text) {
@@ -36,6 +38,10 @@ static void filter_text(void *ctx, struct wr_hook_stream *s, const struct wr_hoo
   assert_non_null(s);
   assert_true(win->text.len > 0);
   assert_true(wr_json_utf8_valid(win->text));
+  if (f->calls <= f->passes) {
+    out->kind = f->holds ? WR_VERDICT_HOLD : WR_VERDICT_DEFAULT;
+    return;
+  }
   if (f->say.kind) {
     *out = f->say;
     return;
@@ -374,6 +380,36 @@ static void unknown(void **state) {
     }
 }
 
+/* A guard that fails before any content was let go: a status, in every dialect, also when its text
+ * came in several events and all of them are held. Behind the first that went: an error event. */
+static void fails_first(void **state) {
+  (void)state;
+  static const char *const reasons[SHAPES] = {
+    "\"code\":\"policy_error\"", "\"type\":\"api_error\"", "\"code\":\"policy_error\"",
+    "{\"error\":\"",
+  };
+  for (enum shape shape = CHAT; shape < SHAPES; shape++)
+    for (unsigned good = 0; good < 3; good++) {
+      struct filter f;
+      open_filter(&f, true);
+      f.holds = good == 1;
+      f.passes = good;
+      say(&f, WR_VERDICT_STOP, "policy_error", 0, 0);
+      f.say.failed = true;
+      exchange(&f.r, shape, stream_answer(shape, 0, "abcdefghi", three, 3));
+      assert_int_equal(strncmp(f.r.got, good == 2 ? "HTTP/1.1 200" : "HTTP/1.1 500", 12), 0);
+      TURN_UNTIL(&f.r.w, f.r.records == 1);
+      assert_int_equal(f.r.record.status, good == 2 ? 200 : 500);
+      assert_string_equal(f.r.outcome, "stopped");
+      assert_int_equal(f.r.record.err, WR_E_POLICY_ERROR);
+      assert_int_equal(count_of(body, "abc"), good == 2);
+      assert_int_equal(count_of(body, "ghi"), 0);
+      if (good < 2) assert_non_null(strstr(body, reasons[shape]));
+      else assert_non_null(strstr(f.r.got, "policy of this gateway failed"));
+      close_filter(&f);
+    }
+}
+
 /* An answer that isn't a stream can't be seen: a guard refuses it. */
 static void not_a_stream(void **state) {
   (void)state;
@@ -471,6 +507,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(cuts),       cmocka_unit_test(tools),        cmocka_unit_test(tool_breaks),
     cmocka_unit_test(verdicts),   cmocka_unit_test(rounds),       cmocka_unit_test(borders),
+    cmocka_unit_test(fails_first),
     cmocka_unit_test(bounds),     cmocka_unit_test(stages),       cmocka_unit_test(kinds),
     cmocka_unit_test(odd_events), cmocka_unit_test(unknown),      cmocka_unit_test(not_a_stream),
     cmocka_unit_test(surrogates),   cmocka_unit_test(big),        cmocka_unit_test(recordings),
