@@ -1,5 +1,8 @@
 #include "relay/retry.h"
 
+#include <string.h>
+#include <time.h>
+
 #include "base/check.h"
 #include "base/text.h"
 #include "relay/dialect.h"
@@ -8,6 +11,7 @@
 #include "relay/session.h"
 #include "upstream/retry.h"
 #include "wire/head.h"
+#include "wire/http_date.h"
 
 /* The longest wait for an upstream that said when to come back, and for a policy that did. */
 #define WAIT_MAX_MS 10000u
@@ -239,17 +243,39 @@ enum wr_again wr_retry_judge(struct wr_session *s, enum wr_err err) {
   return (enum wr_again)r->again;
 }
 
-/* A number of so many milliseconds each, as long as RETRY_AFTER_MOST_MS at most; -1: none. */
+/* A number of so many milliseconds each, as long as RETRY_AFTER_MOST_MS at most; -1: none. Of a
+ * fraction, which some send though HTTP has none, three digits count. */
 static int64_t wait_of(struct wr_span text, unsigned each_ms) {
-  uint64_t n = 0, most = (uint64_t)RETRY_AFTER_MOST_MS / each_ms;
+  uint64_t n = 0, most = (uint64_t)RETRY_AFTER_MOST_MS / each_ms, part = 0;
+  const char *dot = text.len ? memchr(text.ptr, '.', text.len) : NULL;
+  if (dot) {
+    struct wr_span digits = wr_span_make(dot + 1, text.len - (size_t)(dot + 1 - text.ptr));
+    text.len = (size_t)(dot - text.ptr);
+    if (digits.len > 3) digits.len = 3;
+    if (wr_text_u64(digits, 999, &part) != WR_OK) return -1;
+    for (size_t i = digits.len; i < 3; i++) part *= 10;
+  }
   enum wr_err err = wr_text_u64(text, most, &n);
-  if (err == WR_E_TEXT_RANGE) n = most;
-  return err == WR_OK || err == WR_E_TEXT_RANGE ? (int64_t)(n * each_ms) : -1;
+  if (err == WR_E_TEXT_RANGE || n == most) return (int64_t)(most * each_ms);
+  return err == WR_OK ? (int64_t)(n * each_ms + part * each_ms / 1000) : -1;
+}
+
+/* Until a date: by the clock that wrote it, which is the answer's own, where it says what time it
+ * is. So clocks needn't agree. -1: that is no date. */
+static int64_t wait_until(const struct wr_head *h, const char *base) {
+  uint64_t until_s = 0, now_s = 0;
+  if (wr_http_date_s(wr_head_value(h, base, WR_FIELD_RETRY_AFTER), &until_s) != WR_OK) return -1;
+  if (wr_http_date_s(wr_head_value(h, base, WR_FIELD_DATE), &now_s) != WR_OK)
+    now_s = (uint64_t)time(NULL);
+  if (until_s <= now_s) return 0;
+  uint64_t most_s = (uint64_t)RETRY_AFTER_MOST_MS / 1000, wait_s = until_s - now_s;
+  return (int64_t)(wait_s < most_s ? wait_s : most_s) * 1000;
 }
 
 int64_t wr_retry_after_ms(const struct wr_head *h, const char *base) {
   int64_t ms = wait_of(wr_head_value(h, base, WR_FIELD_RETRY_AFTER_MS), 1);
-  return ms >= 0 ? ms : wait_of(wr_head_value(h, base, WR_FIELD_RETRY_AFTER), 1000);
+  if (ms < 0) ms = wait_of(wr_head_value(h, base, WR_FIELD_RETRY_AFTER), 1000);
+  return ms >= 0 ? ms : wait_until(h, base);
 }
 
 enum wr_again wr_retry_judge_head(struct wr_session *s, const struct wr_head *h,

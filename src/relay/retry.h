@@ -70,8 +70,8 @@ uint64_t wr_retry_others(const struct wr_session *s);
 enum wr_again wr_retry_judge(struct wr_session *s, enum wr_err err);
 /* The answer's head says that the upstream failed: judged. */
 enum wr_again wr_retry_judge_head(struct wr_session *s, const struct wr_head *h, const char *base);
-/* What an answer's head says about coming back, a day at most; -1: nothing, or a date, which needs
- * clocks that agree. */
+/* What an answer's head says about coming back, in seconds, milliseconds or as a date; a day at
+ * most; -1: nothing that can be read. */
 int64_t wr_retry_after_ms(const struct wr_head *h, const char *base);
 /* Is this status one of the upstream's own failures? Others are the request's fault. */
 bool wr_retry_is_failure(const struct wr_session *s, unsigned status);
