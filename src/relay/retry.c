@@ -32,7 +32,8 @@ static const struct wr_conf_group *group_of(const struct wr_session *s) {
 static uint64_t bit(const struct wr_peer *peer) { return UINT64_C(1) << peer->index; }
 
 static uint64_t mask_of(const struct wr_session *s, uint32_t member) {
-  return wr_upstreams_mask(s->gen->upstreams, member) & ~s->tried;
+  uint64_t not_here = s->tried | (s->rq ? s->rq->retry.refused : 0);
+  return wr_upstreams_mask(s->gen->upstreams, member) & ~not_here;
 }
 
 /* All of the group that may have the request and have not been asked. */
@@ -71,8 +72,15 @@ uint64_t wr_retry_others(const struct wr_session *s) {
   return served(s, &unserved) & ~bit(s->at->peer);
 }
 
-bool wr_retry_is_failure(const struct wr_session *s, unsigned status) {
+/* What an upstream says itself: obeyed as its own SDKs do. */
+static bool says(const struct wr_head *h, const char *base, struct wr_span word) {
+  return wr_span_ieq(wr_head_value(h, base, WR_FIELD_X_SHOULD_RETRY), word);
+}
+
+bool wr_retry_is_failure(const struct wr_session *s, const struct wr_head *h, const char *base) {
+  unsigned status = h->status;
   if (status >= 500 || status == 429 || status == 408) return true;
+  if (status >= 400 && says(h, base, WR_SPAN("true"))) return true;
   bool refused = status == 401 || status == 402 || status == 403;
   /* With a client's own credentials a refusal is the client's affair. */
   return refused && wr_secret_is_set(&s->at->peer->up->key);
@@ -110,6 +118,7 @@ static unsigned why_of(const struct wr_session *s, enum wr_retry class) {
 /* Is the failure one that the group names? */
 static bool is_named(const struct wr_session *s, unsigned why) {
   uint32_t on = group_of(s)->retry_on;
+  if (why >= WR_RETRY_STATUS && s->rq->retry.invited) return true;
   if (why < WR_RETRY_STATUS) return on >> why & 1u;
   if (s->rq->retry.status >= 500 && on & WR_RETRY_ON_5XX) return true;
   if (why == WR_RETRY_WHY_429) return on & WR_RETRY_ON_429;
@@ -278,15 +287,22 @@ int64_t wr_retry_after_ms(const struct wr_head *h, const char *base) {
   return ms >= 0 ? ms : wait_until(h, base);
 }
 
+static uint32_t upstream_of(const struct wr_session *s, const struct wr_conf_upstream *up) {
+  uint32_t i = (uint32_t)(up - s->gen->conf->upstreams);
+  WR_CHECK(i < s->gen->conf->upstream_count);
+  return i;
+}
+
 enum wr_again wr_retry_judge_head(struct wr_session *s, const struct wr_head *h,
                                   const char *base) {
   WR_DCHECK(s->rq != NULL && h->status >= 400);
   struct wr_retry_state *r = &s->rq->retry;
   r->status = h->status;
   r->retry_after_ms = wr_retry_after_ms(h, base);
-  if (wr_span_ieq(wr_head_value(h, base, WR_FIELD_X_SHOULD_RETRY), WR_SPAN("false")) &&
-      r->retry_after_ms < 0)
-    r->retry_after_ms = RETRY_AFTER_MOST_MS; /* not here, that is; others may do it */
+  r->invited = says(h, base, WR_SPAN("true"));
+  /* It speaks for its service, whatever the address: a retry there is refused, others may do it. */
+  if (says(h, base, WR_SPAN("false")))
+    r->refused |= wr_upstreams_mask(s->gen->upstreams, upstream_of(s, s->at->peer->up));
   if (r->retry_after_ms >= 0) {
     uint64_t until = wr_session_now_ms(s) + (uint64_t)r->retry_after_ms;
     if (!r->busy || until < r->busy_until_ms) r->busy_until_ms = until;

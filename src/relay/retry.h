@@ -45,6 +45,7 @@ struct wr_retry_state {
   uint8_t again;          /* enum wr_again: of the attempt that failed */
   uint8_t why;            /* enum wr_retry_why */
   bool stale;             /* the attempt failed on a kept connection that was dead */
+  bool invited;           /* the upstream's answer asked for a retry */
   bool rate_over;         /* the window of min_rate has passed */
   uint32_t chars;         /* of content, while it is held for min_rate */
   uint16_t status;        /* of the upstream's answer that was a failure; 0: none */
@@ -53,6 +54,7 @@ struct wr_retry_state {
   int64_t retry_after_ms; /* as the upstream said; -1: it didn't */
   uint64_t delay_ms;      /* before the next attempt */
   uint64_t busy;          /* bit a peer: asked to be left alone */
+  uint64_t refused;       /* bit a peer: of upstreams that don't want the request again */
   uint64_t busy_until_ms; /* the first of them may be asked again; the loop's clock */
   uint32_t home;          /* the group that the request came to: its budget */
   const struct wr_conf_upstream *at; /* borrowed: the generation's; whose other peers come first;
@@ -74,7 +76,7 @@ enum wr_again wr_retry_judge_head(struct wr_session *s, const struct wr_head *h,
  * most; -1: nothing that can be read. */
 int64_t wr_retry_after_ms(const struct wr_head *h, const char *base);
 /* Is this status one of the upstream's own failures? Others are the request's fault. */
-bool wr_retry_is_failure(const struct wr_session *s, unsigned status);
+bool wr_retry_is_failure(const struct wr_session *s, const struct wr_head *h, const char *base);
 /* The policy wants another group instead of an answer that is about to begin. */
 bool wr_retry_fall_back(struct wr_session *s, uint32_t group);
 /* Content has come that is held: is it fast enough to be shown? Sets WR_DUE_RATE with the first. */

@@ -268,7 +268,7 @@ static enum wr_err read_answer(struct wr_session *s, struct wr_head *h) {
 
 /* A status that is the upstream's own failure: UPSTREAM_STATUS when the client isn't to see it. */
 static enum wr_err judge(struct wr_session *s, struct wr_head *h) {
-  if (!wr_retry_is_failure(s, h->status)) return WR_OK;
+  if (!wr_retry_is_failure(s, h, s->rq->answer.head.ptr)) return WR_OK;
   if (!s->at->judged) wr_session_note_answer(s, h, s->rq->answer.head.ptr);
   if (wr_retry_judge_head(s, h, s->rq->answer.head.ptr) != WR_AGAIN_NO) return WR_E_UPSTREAM_STATUS;
   s->relay->head_of = NULL; /* a policy may have read the request's head meanwhile */

@@ -201,6 +201,41 @@ static void same_again(void **state) {
   rig_close(&r);
 }
 
+/* x-should-retry: an upstream that says no isn't asked again, others are; one that says
+ * yes makes a retry of what would have been none. */
+static void upstream_decides(void **state) {
+  (void)state;
+  struct rig r;
+  rig_init(&r);
+  r.routes[0].to = 0;
+  r.groups[0].again = true;
+  r.groups[0].attempts = 3;
+  r.groups[0].backoff_ms = 1;
+  rig_open(&r);
+  answer_with(&r, wr_span_str(BUSY "x-should-retry: false\r\n\r\n" BUSY_BODY));
+  ask(&r, ASK_CLOSE);
+  TURN_UNTIL(&r.w, r.client_end);
+  assert_memory_equal(r.got, "HTTP/1.1 429 ", 13);
+  assert_non_null(strstr(r.got, "x-should-retry: false\r\n"));
+  assert_int_equal(r.record.attempts, 1);
+  answer_with(&r, wr_span_str(BUSY "\r\n" BUSY_BODY));
+  ask(&r, ASK_CLOSE);
+  TURN_UNTIL(&r.w, r.client_end);
+  assert_int_equal(r.record.attempts, 3); /* without a word */
+  rig_close(&r);
+  rig_two(&r, 0);
+  rig_open(&r);
+  answer_with(&r, whole_answer());
+  r.answer_of[0] = wr_span_str(BUSY "x-should-retry: false\r\n\r\n" BUSY_BODY);
+  expect_second(&r, WR_RETRY_WHY_429);
+#define YES "content-length: 0\r\nx-should-retry: true\r\n\r\n"
+  r.answer_of[0] = wr_span_str("HTTP/1.1 500 Oops\r\n" YES);
+  expect_second(&r, WR_RETRY_WHY_STATUS);
+  r.answer_of[0] = wr_span_str("HTTP/1.1 409 Conflict\r\n" YES);
+  expect_second(&r, WR_RETRY_WHY_STATUS);
+  rig_close(&r);
+}
+
 /* `last` is asked when the others have failed, never before. */
 static void last_comes_last(void **state) {
   (void)state;
@@ -534,6 +569,7 @@ int main(void) {
     cmocka_unit_test(crawling),        cmocka_unit_test(left_alone),
     cmocka_unit_test(refusals),        cmocka_unit_test(named),
     cmocka_unit_test(all_fail),        cmocka_unit_test(same_again),
+    cmocka_unit_test(upstream_decides),
     cmocka_unit_test(last_comes_last), cmocka_unit_test(budget_and_body),
     cmocka_unit_test(long_body),       cmocka_unit_test(policy_on_errors),
     cmocka_unit_test(policy_after_commit), cmocka_unit_test(policy_at_the_start),
