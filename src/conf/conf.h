@@ -234,6 +234,7 @@ struct wr_conf_route {
   uint32_t methods; /* bit 1 << enum wr_method of wire/head.h; 0: any */
   uint32_t to;      /* index of a group */
   uint32_t hooks;   /* enum wr_hook_bit */
+  uint32_t guards;  /* those of them that a guard has */
   /* By the place of the bit: "budget(Lua) cost(Lua)", in the order they run; NULL: none. */
   const char *hook_names[WR_HOOKS]; /* borrowed: conf arena */
   const struct wr_conf_text *texts; /* borrowed: conf arena; in the order they run */

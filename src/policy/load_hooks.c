@@ -155,10 +155,11 @@ static bool push_entry(lua_State *L, int item, const char *hook, const char **na
   return true;
 }
 
-/* The texts of a route, while its hooks are listed. */
+/* The texts of a route and the bits of its guards, while its hooks are listed. */
 struct texts {
   struct wr_conf_text *list; /* borrowed: conf arena */
   uint32_t count;
+  uint32_t guards;
 };
 
 static void put_name(struct wr_buf *names, const char *name, const struct wr_conf_text *text) {
@@ -182,6 +183,7 @@ static const char *push_hook_list(lua_State *L, struct load *l, int chain, unsig
     const char *name;
     struct wr_conf_text text;
     if (push_entry(L, list + 1, wr_hook_word(h), &name, &text)) {
+      if (texts && text.guard) texts->guards |= 1u << h;
       if (h == PLACE_TEXT && texts->count < WR_CONF_TEXTS) texts->list[texts->count++] = text;
       lua_rawseti(L, list, ++n);
       put_name(&names, name, h == PLACE_TEXT ? &text : NULL);
@@ -195,7 +197,7 @@ static const char *push_hook_list(lua_State *L, struct load *l, int chain, unsig
 
 static void fill_route(lua_State *L, struct load *l, const struct decl *d, int chain,
                        struct wr_conf_route *r) {
-  struct texts texts = { load_alloc(L, l, WR_CONF_TEXTS * sizeof *texts.list), 0 };
+  struct texts texts = { load_alloc(L, l, WR_CONF_TEXTS * sizeof *texts.list), 0, 0 };
   lua_newtable(L);
   for (unsigned h = 0; h < WR_HOOKS - 1; h++) {
     r->hook_names[h] = push_hook_list(L, l, chain, h, &texts);
@@ -209,6 +211,7 @@ static void fill_route(lua_State *L, struct load *l, const struct decl *d, int c
   }
   r->texts = texts.list;
   r->text_count = texts.count;
+  r->guards = texts.guards;
 }
 
 /* The hooks that have no route, under the name WR_LOAD_GLOBAL of the table at `all`. */

@@ -52,6 +52,7 @@ struct wr_request {
   bool kept;                   /* the body stays when it has been sent */
   bool malformed;              /* the body isn't the JSON that it should be */
   bool expect;                 /* 100-continue is waited for */
+  uint8_t codings;             /* that the client takes (relay/coding.h); set when it is sent */
   int8_t stream;               /* 1, 0, -1: not said */
   int64_t max_tokens;          /* -1: not said */
   int64_t cap_tokens;          /* -1: none */

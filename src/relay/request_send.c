@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "relay/coding.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "wire/http1_parse.h"
@@ -169,6 +170,8 @@ static enum wr_err put_head(struct wr_session *s, struct wr_buf *out, const stru
     const struct wr_field *f = &h->fields[i];
     if (!is_dropped(s, h, base, f))
       err = wr_http1_put_field(out, wr_span_at(base, f->name), wr_span_at(base, f->value));
+    else if (f->id == WR_FIELD_ACCEPT_ENCODING)
+      s->rq->codings |= wr_coding_accepted(wr_span_at(base, f->value));
   }
   for (size_t i = 0; err == WR_OK && i < up->header_count; i++)
     err = wr_http1_put_field(out, wr_span_str(up->headers[i].name),

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/heap.h"
+#include "relay/coding.h"
 #include "relay/feedback.h"
 #include "relay/relay_priv.h"
 #include "relay/reply.h"
@@ -200,21 +201,26 @@ static enum wr_err write_answer_head(struct wr_session *s, const struct wr_head 
   return WR_OK;
 }
 
+/* weir asks for identity. A stream that is compressed can't be read; a whole answer passes to who
+ * can read it. An error passes as it is: its status says more than its words. */
 static enum wr_err encoding_check(const struct wr_session *s, const struct wr_head *h,
                                   const char *base) {
-  struct wr_span v = wr_head_value(h, base, WR_FIELD_CONTENT_ENCODING);
-  if (s->mode == WR_MODE_RAW || v.len == 0 || wr_span_ieq(v, WR_SPAN("identity"))) return WR_OK;
-  return WR_E_ENCODING;
+  if (s->mode == WR_MODE_RAW && (s->no_body || h->status >= 400)) return WR_OK;
+  uint8_t accepted = s->mode == WR_MODE_RAW ? s->rq->codings : 0;
+  for (size_t i = 0; i < h->field_count; i++) /* there may be several */
+    if (h->fields[i].id == WR_FIELD_CONTENT_ENCODING &&
+        !wr_coding_suits(accepted, wr_span_at(base, h->fields[i].value)))
+      return WR_E_ENCODING;
+  return WR_OK;
 }
 
-/* A guard looks at streams only: what comes whole would pass it unseen. */
+/* Guards of events and texts look at streams only: what comes whole would pass them unseen. */
 static enum wr_err guard_check(const struct wr_session *s) {
-  if (!s->hook || !(s->route->hooks & WR_HOOK_TEXT) || s->mode != WR_MODE_RAW) return WR_OK;
+  const uint32_t of_streams = WR_HOOK_EVENT | WR_HOOK_TEXT;
+  if (!(s->route->guards & of_streams) || s->mode != WR_MODE_RAW || !s->hook) return WR_OK;
   bool success = s->upstream_status >= 200 && s->upstream_status <= 299;
-  if (!success || s->no_body || s->dialect == WR_DIALECT_NONE) return WR_OK;
-  for (uint32_t i = 0; i < s->route->text_count; i++)
-    if (s->route->texts[i].guard) return WR_E_POLICY_ERROR;
-  return WR_OK;
+  bool seen = !success || s->no_body || s->dialect == WR_DIALECT_NONE;
+  return seen ? WR_OK : WR_E_POLICY_ERROR;
 }
 
 /* The answer's head is here; on POOL_FULL nothing has happened. */

@@ -80,6 +80,7 @@ static void open_filter(struct filter *f, bool guard) {
   f->r.use_hooks = true;
   f->r.hooks = (struct wr_hooks){ .ctx = f, .end = filter_end, .text = filter_text };
   f->r.routes[0].hooks = WR_HOOK_TEXT;
+  f->r.routes[0].guards = guard ? WR_HOOK_TEXT : 0;
   f->stage[0] = f->stage[1] = (struct wr_conf_text){ 7, 256, guard };
   f->r.routes[0].texts = f->stage;
   f->r.routes[0].text_count = 1;
