@@ -34,7 +34,7 @@ local function ask(port, a, tls)
     body = '{"model":"m","stream":true,"messages":[]}' }
   local what = ("%s in writes of %d"):format(a.name, a.size)
   assert(r, what .. ": " .. tostring(err))
-  assert.equal(200, r.status, what)
+  assert.equal(200, r.status, what .. ": " .. (r.status == 200 and "" or tostring(r.body)))
   assert.is_true(r.clean, what .. ": no clean end")
   if r.body ~= a.want then
     local at = 1
