@@ -28,7 +28,9 @@ struct wr_degrade_shared {
   _Atomic uint32_t version; /* goes up when a ladder below has moved */
   struct wr_ladder ladders[WR_METERS]; /* the process's sampler owns them; loop_lag's isn't used */
   _Atomic uint32_t tickets; /* streams that workers may still stop until the next sample */
+  _Atomic uint32_t samples; /* how many there were */
   _Atomic uint64_t largest[WR_DEGRADE_WORKERS]; /* bytes that a worker's largest stream holds */
+  _Atomic uint64_t worst[WR_DEGRADE_WORKERS];   /* its choice (degrade_stop.c) */
   _Atomic uint64_t acts[WR_ACTIONS];            /* how often each was done */
 };
 
@@ -74,7 +76,7 @@ void wr_degrade_marks(const struct wr_session *s, uint32_t *high_bytes, uint32_t
 /* The field that says how degraded an answer is, where its route wants that. */
 WR_MUST_USE enum wr_err wr_degrade_field(struct wr_session *s, struct wr_buf *out);
 /* degrade_stop.c: at a tick: ends the stream that holds most and drains slowest, if there is a
- * ticket for it and no other worker has a larger one. */
+ * ticket for it and no other worker has a better one. */
 void wr_degrade_stop(struct wr_relay *relay);
 
 #endif

@@ -28,13 +28,16 @@ static bool is_set(struct wr_span lines, struct wr_span name) {
   return false;
 }
 
-/* The head again, with the fields that a policy has set in place of the upstream's. */
-static enum wr_err write_edited(struct wr_session *s, struct wr_span head) {
-  struct wr_span set = s->hook->headers;
-  char *room = wr_relay_scratch(s->relay, head.len + set.len);
-  if (!room) return WR_E_NOMEM;
+/* The head again, with the fields that a policy has set in place of the upstream's. On an error the
+ * old one is still there. */
+static enum wr_err edit_head(struct wr_session *s) {
+  struct wr_span set = s->hook->headers, head = wr_view_span(&s->rq->answer_head);
+  size_t most = head.len + set.len;
+  if (most > wr_slabs_max_block(wr_session_slabs(s))) return WR_E_HEAD_TOO_LARGE;
+  struct wr_block *b = wr_slabs_alloc(wr_session_slabs(s), most, WR_CHARGE_CLIENT);
+  if (!b) return WR_E_POOL_FULL;
   struct wr_buf out;
-  wr_buf_init(&out, room, head.len + set.len);
+  wr_buf_init(&out, b->data, most);
   while (head.len > 2) { /* to the empty line */
     const char *end = memchr(head.ptr, '\n', head.len);
     WR_CHECK(end != NULL);
@@ -48,15 +51,9 @@ static enum wr_err write_edited(struct wr_session *s, struct wr_span head) {
   wr_buf_put(&out, set);
   wr_buf_put(&out, WR_SPAN("\r\n"));
   WR_CHECK(!out.overflow);
-  return wr_conn_write_copy(s->client, wr_buf_span(&out));
-}
-
-static enum wr_err write_head(struct wr_session *s) {
-  if (!s->hook || s->hook->headers.len == 0)
-    return wr_conn_write(s->client, &s->rq->answer_head);
-  enum wr_err err = write_edited(s, wr_view_span(&s->rq->answer_head));
   wr_view_drop(&s->rq->answer_head);
-  return err;
+  s->rq->answer_head = wr_view_take(b, 0, out.len);
+  return WR_OK;
 }
 
 /* What waits in the log can still be joined, what the connection has can't. */
@@ -69,21 +66,22 @@ static size_t window_of(const struct wr_session *s) {
 }
 
 enum wr_err wr_session_commit(struct wr_session *s) {
-  WR_CHECK(!s->committed);
+  WR_CHECK(!s->committed && s->at != NULL && s->rq != NULL && s->rq->answer_head.len > 0);
+  enum wr_err err = s->hook && s->hook->headers.len ? edit_head(s) : WR_OK;
+  if (err == WR_OK) err = wr_conn_write(s->client, &s->rq->answer_head);
+  if (err != WR_OK) return err;
   s->committed = true;
   wr_hedge_drop(s, WR_HEDGE_LOST);
   s->status = s->upstream_status;
   s->due[WR_DUE_RATE] = 0;
   if (s->hook) s->hook->status = s->status;
-  WR_DCHECK(s->at != NULL && s->rq != NULL && s->rq->answer_head.len > 0);
-  enum wr_err err = write_head(s);
   s->rq->answer_head = WR_VIEW_NONE;
   if (s->rq->body_done) {
     if (s->hook) s->hook->request = NULL;
     wr_request_free(s->rq);
     s->rq = NULL;
   }
-  return err;
+  return WR_OK;
 }
 
 /* The head of a chunk of up to FRAMES_A_CHUNK frames; they may follow in several turns. */

@@ -52,7 +52,11 @@ static enum wr_step begin(struct wr_session *s) {
   if (other != WR_STEP_WAIT) return other;
   if (s->mode != WR_MODE_RAW && s->at->conn)
     wr_conn_set_credit(s->at->conn, EVENTS_CREDIT_BYTES);
-  return wr_session_commit(s) == WR_OK ? WR_STEP_WAIT : wr_session_client_gone(s);
+  enum wr_err err = wr_session_commit(s);
+  if (err == WR_OK) return WR_STEP_WAIT;
+  /* No room for what a policy made of the head: nothing has left yet, so the client hears why. */
+  if (err == WR_E_POOL_FULL || err == WR_E_HEAD_TOO_LARGE) return wr_session_fail(s, err, none());
+  return wr_session_client_gone(s);
 }
 
 /* The source has ended well: the answer's end follows its last frame. */

@@ -58,7 +58,7 @@ struct wr_admin_ops {
   /* False: there is no such flag. */
   bool (*flag)(void *ctx, struct wr_span name, bool on);
   /* A JSON document on what is short. */
-  void (*pressure)(void *ctx, struct wr_buf *out);
+  void (*pressure)(void *ctx, wr_prom_sink_fn sink, void *sink_ctx);
   /* Begins a reload; the answer comes in the same way. */
   void (*reload)(void *ctx, struct wr_admin *admin, uint64_t token);
   /* last_ms: for WR_TRACING_TAKE. The answer comes in the same way. */

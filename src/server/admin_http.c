@@ -137,16 +137,13 @@ static void serve_flag(struct wr_admin_conn *c, struct wr_span rest, enum wr_met
 }
 
 static void serve_pressure(struct wr_admin_conn *c) {
-  char bytes[8192];
-  struct wr_buf buf;
-  if (!c->admin->ops.pressure) {
+  const struct wr_admin_ops *ops = &c->admin->ops;
+  if (!ops->pressure) {
     serve_missing(c);
     return;
   }
-  wr_buf_init(&buf, bytes, sizeof bytes);
-  c->admin->ops.pressure(c->admin->ops.ctx, &buf);
-  wr_admin_text_put(&c->body, wr_buf_span(&buf));
-  wr_admin_reply(c, buf.overflow ? 500 : 200, "application/json");
+  ops->pressure(ops->ctx, body_sink, &c->body);
+  wr_admin_reply(c, 200, "application/json");
 }
 
 static void serve_version(struct wr_admin_conn *c) {

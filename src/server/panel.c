@@ -119,10 +119,10 @@ static size_t strain_workers(const struct wr_panel *panel,
   return n;
 }
 
-static void op_pressure(void *ctx, struct wr_buf *out) {
+static void op_pressure(void *ctx, wr_prom_sink_fn sink, void *sink_ctx) {
   struct wr_panel *panel = ctx;
   struct wr_strain_worker workers[WR_DEGRADE_WORKERS];
-  wr_strain_json(panel->o.shared, workers, strain_workers(panel, workers), out);
+  wr_strain_json(panel->o.shared, workers, strain_workers(panel, workers), sink, sink_ctx);
 }
 
 /* NULL: there is no memory for it. */

@@ -45,6 +45,7 @@ static void sample(struct wr_strain *s) {
     stop |= wr_ladder_stops(&s->shared->ladders[m]);
   }
   if (any) moved(s->shared);
+  atomic_fetch_add_explicit(&s->shared->samples, 1, memory_order_relaxed);
   atomic_store_explicit(&s->shared->tickets, stop ? 1 : 0, memory_order_relaxed);
 }
 

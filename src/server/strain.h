@@ -36,8 +36,9 @@ struct wr_strain_worker {
 uint32_t wr_strain_step(const struct wr_strain_worker *workers, size_t n);
 /* The meter of the highest ladder; for words like "memory". NULL: none is above 0. */
 const char *wr_strain_cause(const struct wr_relay_shared *shared);
+/* A piece at a time. */
 void wr_strain_json(const struct wr_relay_shared *shared, const struct wr_strain_worker *workers,
-                    size_t n, struct wr_buf *out);
+                    size_t n, wr_prom_sink_fn sink, void *ctx);
 void wr_strain_metrics(const struct wr_relay_shared *shared, const struct wr_strain_worker *workers,
                        size_t n, struct wr_prom *out);
 

@@ -1,5 +1,7 @@
 /* What the admin pages say of pressure. */
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 
 #include "base/check.h"
 #include "server/strain.h"
@@ -36,34 +38,52 @@ const char *wr_strain_cause(const struct wr_relay_shared *shared) {
   return best < 0 ? NULL : wr_meter_name((enum wr_meter)best);
 }
 
-static void put_meters(const struct wr_relay_shared *shared, struct wr_buf *out) {
+/* A row at a time, so that no number of workers is too many. */
+struct rows {
+  wr_prom_sink_fn sink;
+  void *ctx; /* borrowed: the sink's */
+};
+
+#define ROW_BYTES 256u
+
+static void WR_PRINTF(2, 3) put_row(const struct rows *rows, const char *format, ...) {
+  char text[ROW_BYTES];
+  va_list args;
+  va_start(args, format);
+  int n = vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  WR_CHECK(n >= 0 && (size_t)n < sizeof text);
+  rows->sink(rows->ctx, wr_span_make(text, (size_t)n));
+}
+
+static void put_meters(const struct wr_relay_shared *shared, const struct rows *rows) {
   for (int m = 0; m < WR_METER_LOOP_LAG; m++) {
     const struct wr_ladder *l = ladder_of(shared, m);
-    wr_buf_printf(out, "%s\"%s\":{\"value\":%.4f,\"step\":%u,\"steps\":%u,\"ups\":%" PRIu64
-                       ",\"downs\":%" PRIu64 "}",
-                  m ? "," : "", wr_meter_name((enum wr_meter)m), value_of(l), wr_ladder_level(l),
-                  atomic_load_explicit(&l->count, memory_order_relaxed), load(&l->ups),
-                  load(&l->downs));
+    put_row(rows, "%s\"%s\":{\"value\":%.4f,\"step\":%u,\"steps\":%u,\"ups\":%" PRIu64
+                  ",\"downs\":%" PRIu64 "}",
+            m ? "," : "", wr_meter_name((enum wr_meter)m), value_of(l), wr_ladder_level(l),
+            atomic_load_explicit(&l->count, memory_order_relaxed), load(&l->ups), load(&l->downs));
   }
 }
 
 void wr_strain_json(const struct wr_relay_shared *shared, const struct wr_strain_worker *workers,
-                    size_t n, struct wr_buf *out) {
+                    size_t n, wr_prom_sink_fn sink, void *ctx) {
+  struct rows rows = { sink, ctx };
   uint32_t step = wr_strain_step(workers, n);
   const char *cause = wr_strain_cause(shared);
-  wr_buf_printf(out, "{\"step\":%u,\"degraded\":%s,\"cause\":\"%s\",\"meters\":{", step,
-                step ? "true" : "false", step ? cause ? cause : "worker" : "");
-  put_meters(shared, out);
-  wr_buf_printf(out, "},\"workers\":[");
+  put_row(&rows, "{\"step\":%u,\"degraded\":%s,\"cause\":\"%s\",\"meters\":{", step,
+          step ? "true" : "false", step ? cause ? cause : "worker" : "");
+  put_meters(shared, &rows);
+  put_row(&rows, "},\"workers\":[");
   for (size_t i = 0; i < n; i++)
-    wr_buf_printf(out, "%s{\"worker\":%u,\"step\":%" PRIu64 ",\"loop_lag_ms\":%.1f}", i ? "," : "",
-                  workers[i].worker, load(&workers[i].stats->pressure_step),
-                  (double)load(&workers[i].stats->loop_lag_us) / 1000.0);
-  wr_buf_printf(out, "],\"actions\":{");
+    put_row(&rows, "%s{\"worker\":%u,\"step\":%" PRIu64 ",\"loop_lag_ms\":%.1f}", i ? "," : "",
+            workers[i].worker, load(&workers[i].stats->pressure_step),
+            (double)load(&workers[i].stats->loop_lag_us) / 1000.0);
+  put_row(&rows, "],\"actions\":{");
   for (unsigned a = 0; a < WR_ACTIONS; a++)
-    wr_buf_printf(out, "%s\"%s%s\":%" PRIu64, a ? "," : "", wr_action_name((enum wr_action)a),
-                  a == WR_ACTION_SHED_ALL ? ":all" : "", load(&shared->degrade.acts[a]));
-  wr_buf_printf(out, "}}\n");
+    put_row(&rows, "%s\"%s%s\":%" PRIu64, a ? "," : "", wr_action_name((enum wr_action)a),
+            a == WR_ACTION_SHED_ALL ? ":all" : "", load(&shared->degrade.acts[a]));
+  put_row(&rows, "}}\n");
 }
 
 static void print_changes(const struct wr_relay_shared *shared,

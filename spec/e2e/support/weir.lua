@@ -36,9 +36,16 @@ function server:pid() return tonumber(files.read(self.dir .. "/pid")) end
 
 function server:signal(name) os.execute(("kill -%s %d 2>/dev/null"):format(name, self:pid())) end
 
--- Resident KiB, the highest that it was, and processor seconds.
+-- Resident KiB.
 function server:rss_kb()
   return tonumber((files.read(("/proc/%d/status"):format(self:pid())) or ""):match("VmRSS:%s*(%d+)"))
+end
+
+-- Processor seconds so far.
+function server:cpu_s()
+  local stat = files.read(("/proc/%d/stat"):format(self:pid())) or ""
+  local user, system = stat:match("%) %a" .. (" %S+"):rep(10) .. " (%d+) (%d+)")
+  return (user + system) / 100
 end
 
 -- Lines of the access log, decoded, once there are n of them.
