@@ -14,6 +14,8 @@ local MORE_FILES = "ulimit -n 65536 2>/dev/null || ulimit -n $(ulimit -Hn);"
 local SECONDS = CROWD > 2000 and 10 or 3
 local RATE = CROWD > 2000 and 2 or 5
 local ROUNDS = CROWD > 2000 and 3 or 1
+-- Less than a turn of the system's scheduler says nothing of weir.
+local TURN_US = 2500
 -- The default mark, and what a client that never reads may cost beyond it.
 local MARK, MOST = 2048, 8192
 
@@ -83,7 +85,12 @@ describe("a crowd", function()
     local at_rest, rss = held(), s:rss_kb()
     local deaf = deafen(s)
     local before = held()
-    local each, each_rss = (before - at_rest) / DEAF, (s:rss_kb() - rss) * 1024 / DEAF
+    local each, each_rss = (before - at_rest) / DEAF, nil
+    -- What was held on the way to the mark goes back to the system at the workers' ticks.
+    pcall(io_.eventually, "what isn't held any more to be given back", function()
+      each_rss = (s:rss_kb() - rss) * 1024 / DEAF
+      return each_rss <= MARK + MOST
+    end, 20)
     -- Both kinds of run take turns, so that whatever else the machine does is in both; what one round says against them must
     -- be what most rounds say.
     local gaps, delays, seen = {}, {}, {}
@@ -98,7 +105,7 @@ describe("a crowd", function()
       local without = listeners()
       s:assert_idle()
       gaps[round] = with.between_events_us.p99 / without.between_events_us.p99
-      delays[round] = with.delay_us.p99 / without.delay_us.p99
+      delays[round] = with.delay_us.p99 / math.max(without.delay_us.p99, TURN_US)
       seen[round] = { gap = { with.between_events_us.p99, without.between_events_us.p99 },
                       delay = { with.delay_us.p99, without.delay_us.p99 }, cpu_s = { with.cpu_s, without.cpu_s } }
       if round >= ROUNDS and median(gaps) <= 2 and median(delays) <= 2 or not PLAIN then break end
