@@ -159,9 +159,62 @@ static void held_long(void **state) {
   rig_close(&r);
 }
 
+/* Sets lines of the answer's head, and takes all memory of the pool on the second answer. */
+struct setter {
+  struct rig r;
+  bool hog;
+  struct wr_block *taken[8192];
+  size_t count;
+};
+
+static void set_and_hog(void *ctx, struct wr_hook_stream *s, const struct wr_hook_response *rs,
+                        struct wr_verdict *out) {
+  struct setter *p = ctx;
+  struct wr_block *b;
+  (void)rs;
+  (void)out;
+  s->headers = WR_SPAN("x-policy: was here\r\n");
+  while (p->hog && p->count < sizeof p->taken / sizeof p->taken[0] &&
+         (b = wr_slabs_alloc(p->r.w.slabs, 256, WR_CHARGE_CLIENT)) != NULL)
+    p->taken[p->count++] = b;
+}
+
+/* Headers of a policy for which there is no room: nothing has left yet, so the client is told. */
+static void no_room_for_the_head(void **state) {
+  (void)state;
+  static struct setter p;
+  struct rig *r = &p.r;
+  rig_init(r);
+  r->use_hooks = true;
+  r->hooks = (struct wr_hooks){ .ctx = &p, .response_start = set_and_hog };
+  r->routes[0].hooks = WR_HOOK_RESPONSE_START;
+  rig_open_pool(r, 1u << 20);
+  const char *const parts[] = { ROLE, TEXT("keep"), STOP, DONE };
+  for (unsigned round = 0; round < 3; round++) {
+    p.hog = round == 1;
+    answer_with(r, chunked(parts, 4));
+    ask(r, ASK_CLOSE);
+    TURN_UNTIL(&r->w, r->client_end && r->records == round + 1);
+    bool told = strstr(r->got, "\r\nx-policy: was here\r\n") != NULL;
+    bool whole = rig_dechunk(r->got, body, sizeof body, NULL);
+    assert_int_equal(told && whole, !p.hog);
+    if (!p.hog) continue;
+    assert_in_range(p.count, 100, 8191);
+    assert_memory_equal(r->got, "HTTP/1.1 503 ", 13);
+    assert_non_null(strstr(r->got, "\r\nretry-after: 1\r\n"));
+    assert_non_null(strstr(r->got, "\"code\":\"pool_full\"}}"));
+    assert_null(strstr(r->got, "keep"));
+    assert_int_equal(r->record.err, WR_E_POOL_FULL);
+    while (p.count > 0) wr_block_unref(p.taken[--p.count]);
+    wr_slabs_tick(r->w.slabs);
+  }
+  rig_close(r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(hooks),
+    cmocka_unit_test(no_room_for_the_head),
     cmocka_unit_test(big_bodies),
     cmocka_unit_test(held_long),
   };

@@ -329,10 +329,6 @@ struct policy {
   struct wr_hook_error last;
   uint64_t tried;
   uint64_t first_token_us;
-  struct wr_span set;          /* on_response_start sets these lines */
-  bool hog;                    /* and takes all memory of the pool */
-  struct wr_block *taken[8192];
-  size_t taken_count;
 };
 
 static void check_request(const struct wr_hook_stream *s) {
@@ -365,14 +361,9 @@ static void hook_start(void *ctx, struct wr_hook_stream *s, const struct wr_hook
   check_request(s);
   p->first_token_us = rs->first_token_us;
   if (strcmp(s->upstream, "first") == 0) *out = p->say_start;
-  s->headers = p->set;
-  struct wr_block *b;
-  while (p->hog && p->taken_count < sizeof p->taken / sizeof p->taken[0] &&
-         (b = wr_slabs_alloc(p->r.w.slabs, 256, WR_CHARGE_CLIENT)) != NULL)
-    p->taken[p->taken_count++] = b;
 }
 
-static void policy_open_pool(struct policy *p, uint32_t group, size_t bytes) {
+static void policy_open(struct policy *p, uint32_t group) {
   memset(p, 0, sizeof *p);
   rig_init(&p->r);
   p->r.use_hooks = true;
@@ -382,11 +373,9 @@ static void policy_open_pool(struct policy *p, uint32_t group, size_t bytes) {
   p->r.routes[0].hooks = WR_HOOK_UPSTREAM_ERROR | WR_HOOK_RESPONSE_START;
   p->r.routes[0].to = group;
   p->say = p->say_start = (struct wr_verdict){ .delay_ms = -1 };
-  rig_open_pool(&p->r, bytes);
+  rig_open(&p->r);
   answer_with(&p->r, whole_answer());
 }
-
-static void policy_open(struct policy *p, uint32_t group) { policy_open_pool(p, group, 16u << 20); }
 
 static void policy_ask(struct policy *p) {
   p->errors = p->starts = 0;
@@ -492,33 +481,6 @@ static void policy_at_the_start(void **state) {
   rig_close(&p.r);
 }
 
-/* Headers of a policy for which there is no room: nothing has left yet, so the client is told. */
-static void policy_without_room(void **state) {
-  (void)state;
-  static struct policy p;
-  policy_open_pool(&p, 0, 1u << 20);
-  p.set = WR_SPAN("x-policy: was here\r\n");
-  policy_ask(&p);
-  assert_non_null(strstr(p.r.got, "\r\nx-policy: was here\r\n"));
-  assert_string_equal(p.r.outcome, "complete");
-  p.hog = true;
-  policy_ask(&p);
-  assert_in_range(p.taken_count, 100, 8191);
-  assert_memory_equal(p.r.got, "HTTP/1.1 503 ", 13);
-  assert_non_null(strstr(p.r.got, "\r\nretry-after: 1\r\n"));
-  assert_non_null(strstr(p.r.got, "\"code\":\"pool_full\"}}"));
-  assert_null(strstr(p.r.got, "hello"));
-  assert_int_equal(p.r.record.status, 503);
-  assert_int_equal(p.r.record.err, WR_E_POOL_FULL);
-  p.hog = false;
-  while (p.taken_count > 0) wr_block_unref(p.taken[--p.taken_count]);
-  wr_slabs_tick(p.r.w.slabs);
-  policy_ask(&p);
-  assert_non_null(strstr(p.r.got, "\r\nx-policy: was here\r\n"));
-  assert_string_equal(p.r.outcome, "complete");
-  rig_close(&p.r);
-}
-
 /* Where a policy wanted something else than an answer that was good, nothing has failed. */
 static void policy_to_nobody(void **state) {
   (void)state;
@@ -611,8 +573,7 @@ int main(void) {
     cmocka_unit_test(last_comes_last), cmocka_unit_test(budget_and_body),
     cmocka_unit_test(long_body),       cmocka_unit_test(policy_on_errors),
     cmocka_unit_test(policy_after_commit), cmocka_unit_test(policy_at_the_start),
-    cmocka_unit_test(probe_without_room), cmocka_unit_test(policy_without_room),
-    cmocka_unit_test(policy_to_nobody),
+    cmocka_unit_test(probe_without_room), cmocka_unit_test(policy_to_nobody),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
