@@ -11,9 +11,10 @@
 #include "wire/http1_parse.h"
 
 #define HEAD_BYTES 16384u
-/* So much of an answer without content is as good as content: it can't be watched any longer. */
-#define WATCH_BYTES 16384u
-#define WATCH_PIECES 64u
+/* In so many pieces an answer is watched. What hides its content behind more of them, or behind
+ * more than the connection's credit, doesn't win, and is left to take over if the first attempt
+ * fails. */
+#define WATCH_PIECES 256u
 
 struct wr_hedge {
   struct wr_attempt *at;    /* owned */
@@ -238,10 +239,9 @@ static enum wr_err watch(struct wr_session *s, struct wr_hedge *h, const struct 
                          bool lines) {
   struct wr_conn *conn = h->at->conn;
   size_t bytes = wr_conn_input_bytes(conn), len = 0;
-  if (bytes >= WATCH_BYTES) return WR_OK;
   if (bytes == h->seen) return WR_E_AGAIN;
   h->seen = bytes;
-  char *room = wr_relay_scratch(s->relay, WATCH_BYTES);
+  char *room = wr_relay_scratch(s->relay, bytes);
   if (!room) return WR_E_NOMEM;
   struct wr_http1_body body;
   wr_http1_body_init(&body, (enum wr_framing)head->framing, head->content_length);
@@ -261,13 +261,10 @@ static enum wr_err watch(struct wr_session *s, struct wr_hedge *h, const struct 
       in = wr_span_sub(in, used, in.len - used);
     }
   }
-  bool many = n == WATCH_PIECES;
   while (n--) {
     if (wr_conn_unread(conn, &taken[n]) != WR_OK) err = WR_E_NOMEM; /* bytes are lost */
   }
-  if (err != WR_E_AGAIN) return err;
-  err = look(s, h->at, lines, wr_span_make(room, len));
-  return err == WR_E_AGAIN && many ? WR_OK : err;
+  return err == WR_E_AGAIN ? look(s, h->at, lines, wr_span_make(room, len)) : err;
 }
 
 static bool is_type(struct wr_span value, struct wr_span type) {

@@ -97,6 +97,40 @@ static void rival_loses(void **state) {
   rig_close(&r);
 }
 
+/* An answer that begins with more than can be watched has no content for all that (a Responses
+ * stream says all its instructions twice before its first word): it doesn't win. */
+static void much_before_content(void **state) {
+  (void)state;
+  for (unsigned i = 0; i < 2; i++) {
+    struct rig r;
+    rig_hedge(&r);
+    rig_open(&r);
+    ask_both(&r);
+    say(&r, 1, wr_span_str(SSE_HEAD));
+    static char comment[1024];
+    memset(comment, ' ', sizeof comment);
+    memcpy(comment, "3f8\r\n: ", 7);
+    memcpy(comment + 5 + 0x3f8 - 2, "\n\n\r\n", 4);
+    for (unsigned n = 0; n < (i ? 80 : 40); n++) {
+      say(&r, 1, wr_span_make(comment, 5 + 0x3f8 + 2));
+      wr_loop_turn(r.w.loop, 0);
+    }
+    for (unsigned n = 0; n < 5; n++) wr_loop_turn(r.w.loop, 1);
+    assert_int_equal(ends(&r, WR_HEDGE_WON), 0);
+    if (i) {
+      say(&r, 0, whole_answer());
+      expect_end(&r, WHOLE);
+      assert_int_equal(ends(&r, WR_HEDGE_LOST), 1);
+    } else { /* and what comes behind as much as can be watched does */
+      struct wr_span a = second_answer();
+      say(&r, 1, wr_span_sub(a, strlen(SSE_HEAD), a.len - strlen(SSE_HEAD)));
+      TURN_UNTIL(&r.w, r.client_end);
+      assert_int_equal(ends(&r, WR_HEDGE_WON), 1);
+    }
+    rig_close(&r);
+  }
+}
+
 /* The first one fails meanwhile: the rival is its second attempt, and no other is made. */
 static void rescued(void **state) {
   (void)state;
@@ -194,7 +228,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(rival_wins), cmocka_unit_test(rival_loses), cmocka_unit_test(rescued),
     cmocka_unit_test(rival_fails), cmocka_unit_test(plain), cmocka_unit_test(left),
-    cmocka_unit_test(kept_from),
+    cmocka_unit_test(kept_from), cmocka_unit_test(much_before_content),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
