@@ -73,6 +73,9 @@ static struct field field_of(const struct wr_upstreams *set, const struct wr_con
     unsigned need = floor_of(set, g, count_of(all)), have = count_of(f.open);
     for (; have < need; have++) f.forced |= soonest(set, all & ~f.open & ~f.forced);
   }
+  /* Who comes with a second attempt has been at one that fails; while another is well it isn't sent
+   * to the next of those. */
+  if (!choice->any && f.open & ~choice->tried) f.forced = 0;
   f.open = (f.open | f.forced) & ~choice->tried;
   if (!f.open) f.open = last_open & ~choice->tried;
   if (!f.open && choice->any) f.open = f.forced = soonest(set, (all | last) & ~choice->tried);

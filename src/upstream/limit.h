@@ -19,6 +19,10 @@ struct wr_limit {
   uint32_t now_milli;  /* the limit, in thousandths */
   uint32_t base_us;    /* first token of an idle server; 0: not known */
   uint32_t peak;       /* most streams at a time in this window */
+  uint8_t look;        /* 0, or it steps back to see an idle server, stands there, goes forward */
+  uint32_t looks_milli; /* what it was before that */
+  uint32_t judged;     /* windows since it saw one */
+  bool settles;        /* it fell, and streams above it may still run */
   uint32_t count;      /* samples of it, the last WR_LIMIT_SAMPLES of them kept */
   uint64_t window_ms;  /* when it began */
   uint64_t refused_ms; /* when it was cut for a refusal last */
