@@ -41,6 +41,14 @@ void wr_session_note_content(struct wr_session *s) {
   tell(s, WR_NOTE_FIRST, us < UINT32_MAX ? (uint32_t)us : UINT32_MAX, 0);
 }
 
+/* How long an attempt that should have streamed has had no content; 0: none was due. */
+static uint32_t so_far_us(const struct wr_session *s) {
+  const struct wr_attempt *at = s->at;
+  if (at->noted || !at->conn || !s->rq || s->rq->stream != 1) return 0;
+  uint64_t us = wr_loop_now_us(s->relay->loop) - at->started_us;
+  return us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
 /* What an error says of the peer. */
 static enum wr_note note_of(enum wr_err err) {
   switch (err) {
@@ -75,7 +83,9 @@ void wr_session_note_failed(struct wr_session *s, enum wr_err err) {
     return;
   /* A kept connection that had died meanwhile is nobody's fault. */
   bool stale = at->reused && !at->answered && (err == WR_E_RESET || err == WR_E_IO);
-  tell(s, stale ? WR_NOTE_NOTHING : note_of(err), 0, 0);
+  bool late = err == WR_E_FIRST_BYTE_TIMEOUT || err == WR_E_FIRST_TOKEN_TIMEOUT ||
+              err == WR_E_CLIENT_GONE;
+  tell(s, stale ? WR_NOTE_NOTHING : note_of(err), late ? so_far_us(s) : 0, 0);
 }
 
 void wr_session_note_end(struct wr_session *s) {
@@ -85,5 +95,5 @@ void wr_session_note_end(struct wr_session *s) {
   if (at->noted) return;
   /* A stream may end well without any content: a refusal, a tool call of no words. */
   bool whole = s->source_done && s->clean && s->err == WR_OK && !s->stopping;
-  tell(s, whole ? WR_NOTE_GOOD : WR_NOTE_NOTHING, 0, 0);
+  tell(s, whole ? WR_NOTE_GOOD : WR_NOTE_NOTHING, whole ? 0 : so_far_us(s), 0);
 }

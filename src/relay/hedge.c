@@ -67,7 +67,7 @@ static struct wr_peer *other(struct wr_session *s, const char **model) {
                 wr_session_serves(s, peer->up, model) && wr_room_enter(s, peer);
     if (fits) return peer;
     peers &= ~(UINT64_C(1) << peer->index);
-    wr_peer_put(peer);
+    wr_peer_unpick(peer);
   }
   return NULL;
 }
@@ -131,7 +131,7 @@ void wr_hedge_begin(struct wr_session *s) {
   }
   if (!peer) return;
   wr_room_leave(s, peer);
-  wr_peer_put(peer);
+  wr_peer_unpick(peer);
 }
 
 /* What an attempt brought that nobody wants any more, and what it was asked. */

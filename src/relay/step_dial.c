@@ -56,13 +56,6 @@ static void tell_policy(struct wr_session *s, const struct wr_conf_upstream *up)
   s->hook->tried = s->asked;
 }
 
-/* Nothing is asked of the peer after all. Where the pick was the one request that finds out whether
- * it is well again, another may. */
-static void unpick(struct wr_session *s, struct wr_peer *peer) {
-  wr_peer_note(peer, wr_peer_epoch(peer), WR_NOTE_NOTHING, 0, 0, wr_session_now_ms(s));
-  wr_peer_put(peer);
-}
-
 /* The peer is held, and there is room for it at its upstream. */
 static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, const char *model,
                                   bool fresh) {
@@ -72,7 +65,7 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, co
   if (!dial) {
     wr_heap_free(WR_HEAP_RELAY, at);
     wr_room_leave(s, peer);
-    unpick(s, peer);
+    wr_peer_unpick(peer);
     return wr_session_fail(s, WR_E_NOMEM, none());
   }
   at->magic = WR_ATTEMPT_MAGIC;
@@ -139,7 +132,7 @@ static struct wr_peer *find(struct wr_session *s, bool *unserved, uint64_t *full
     if (wr_room_enter(s, peer)) return peer;
     *full |= UINT64_C(1) << peer->index;
     s->tried |= UINT64_C(1) << peer->index;
-    unpick(s, peer);
+    wr_peer_unpick(peer);
   }
 }
 
@@ -157,7 +150,7 @@ enum wr_step wr_step_pick(struct wr_session *s) {
   enum wr_err err = wr_request_judge(s->rq, peer->up);
   if (err != WR_OK) {
     wr_room_leave(s, peer);
-    unpick(s, peer);
+    wr_peer_unpick(peer);
     s->keep_alive = s->keep_alive && s->rq->body_done;
     return wr_session_fail(s, err, none());
   }

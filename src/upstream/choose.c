@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "upstream/note.h"
 #include "upstream/set_priv.h"
 
 #define BIT(i) (UINT64_C(1) << (i))
@@ -207,8 +208,10 @@ struct wr_peer *wr_group_choose(struct wr_upstreams *set, uint32_t group,
     struct wr_peer *peer = &set->peers[i];
     struct wr_standing_change change;
     bool in = f.forced & BIT(i);
+    peer->probing = false;
     if (!in) {
       in = wr_peer_state_enter(peer->state, now, &change);
+      peer->probing = in && change.to == WR_STANDING_HALF_OPEN;
       wr_set_log(set, peer, &change, "probe");
     }
     if (in) {
@@ -252,6 +255,14 @@ void wr_peer_put(struct wr_peer *peer) {
   WR_CHECK(peer->streams > 0);
   peer->streams--;
   atomic_fetch_sub_explicit(&peer->state->streams, 1, memory_order_relaxed);
+}
+
+void wr_peer_unpick(struct wr_peer *peer) {
+  if (peer->probing)
+    wr_peer_note(peer, wr_peer_epoch(peer), WR_NOTE_NOTHING, 0, 0,
+                 wr_loop_now_ms(peer->set->loop));
+  peer->probing = false;
+  wr_peer_put(peer);
 }
 
 const struct wr_conf_hash *wr_group_hash(const struct wr_upstreams *set, uint32_t group) {

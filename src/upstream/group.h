@@ -53,6 +53,10 @@ struct wr_peer *wr_peer_sibling(const struct wr_peer *peer, uint64_t tried);
 /* Another hold of a peer that is held. */
 void wr_peer_hold(struct wr_peer *peer);
 void wr_peer_put(struct wr_peer *peer);
+/* Right after wr_group_choose, instead of wr_peer_put: nothing is asked of it after all. If this
+ * was the one request that finds out whether it is well again, another may; if that runs
+ * elsewhere, it goes on. */
+void wr_peer_unpick(struct wr_peer *peer);
 /* What a group or the upstreams in it want to be hashed, or NULL: then no hash is needed. */
 const struct wr_conf_hash *wr_group_hash(const struct wr_upstreams *set, uint32_t group);
 

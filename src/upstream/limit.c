@@ -8,6 +8,7 @@
 #define TOLERANCE 1.5 /* times the idle time; prompts differ, so less would follow noise */
 #define STEEPEST 0.5  /* what one window may ask for */
 #define SMOOTH 0.3    /* and how much of it is done */
+#define LEAST_CUT 8
 #define REFUSED 0.8
 #define CHANCE 2.0    /* standard deviations of a median that mean nothing */
 #define ENOUGH 16u    /* samples for a window */
@@ -90,12 +91,14 @@ static void window_end(struct wr_limit *l, uint32_t min, uint32_t max) {
     return;
   }
   uint32_t whole = wr_limit_streams(l, min);
-  bool in_the_way = l->peak >= whole * 0.9, idle = l->peak < whole * 0.7 || limit <= min;
+  bool in_the_way = l->peak >= whole * 0.9, idle = l->peak < whole * 0.7 || whole <= min;
   learn(l, took_us, chance, idle);
   double gradient = TOLERANCE * l->base_us / took_us;
   if (gradient > 1) gradient = 1;
   if (gradient < STEEPEST) gradient = STEEPEST;
-  double want = limit * gradient + (in_the_way ? sqrt(limit) : 0);
+  /* A small limit's root is most of it, and would never let it fall. */
+  double more = in_the_way ? sqrt(limit) : 0, most = gradient < 1 ? limit / LEAST_CUT : more;
+  double want = limit * gradient + (more < most ? more : most);
   if (gradient < 1 || in_the_way) store(l, limit + (want - limit) * SMOOTH, min, max);
   l->settles = want < limit;
   if (idle) l->judged = 0;
@@ -128,6 +131,12 @@ bool wr_limit_sample(struct wr_limit *l, uint32_t min, uint32_t max, uint32_t fi
     begin(l, now);
   }
   return wr_limit_streams(l, min) != before;
+}
+
+bool wr_limit_late(struct wr_limit *l, uint32_t min, uint32_t max, uint32_t so_far_us,
+                   uint32_t running, uint64_t now) {
+  return l->base_us && so_far_us > l->base_us &&
+         wr_limit_sample(l, min, max, so_far_us, running, now);
 }
 
 bool wr_limit_refused(struct wr_limit *l, uint32_t min, uint64_t now) {

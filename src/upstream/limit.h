@@ -33,6 +33,10 @@ struct wr_limit {
  * `running` streams run with it. True when the whole number changed. */
 bool wr_limit_sample(struct wr_limit *l, uint32_t min, uint32_t max, uint32_t first_token_us,
                      uint32_t running, uint64_t now_ms);
+/* A stream had heard nothing after so long, and was given up. Counts where an idle server would
+ * have answered: else the slowest were never seen. */
+bool wr_limit_late(struct wr_limit *l, uint32_t min, uint32_t max, uint32_t so_far_us,
+                   uint32_t running, uint64_t now_ms);
 /* The upstream said that it is too much (429, 503): at once, but once in a window. */
 bool wr_limit_refused(struct wr_limit *l, uint32_t min, uint64_t now_ms);
 static inline uint32_t wr_limit_streams(const struct wr_limit *l, uint32_t min) {

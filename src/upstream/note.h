@@ -19,7 +19,9 @@ enum wr_note {
 };
 
 /* epoch: wr_peer_epoch when the peer was picked. first_token_us: since the attempt began, for
- * FIRST. retry_after_ms: for BUSY; capped by breaker.retry_after. now_ms: the loop's clock. */
+ * FIRST; for FAILED and NOTHING how long no content had come, 0 where none was due: where that is
+ * longer than what is known of the peer it counts as a time, for it would have been longer still.
+ * retry_after_ms: for BUSY; capped by breaker.retry_after. now_ms: the loop's clock. */
 void wr_peer_note(struct wr_peer *peer, uint32_t epoch, enum wr_note what, uint32_t first_token_us,
                   uint64_t retry_after_ms, uint64_t now_ms);
 /* Taken right after the pick. */

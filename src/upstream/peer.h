@@ -37,6 +37,7 @@ struct wr_peer {
   struct wr_addr addr; /* of a mock, of a name, or where wr_upstreams_redirect says; empty: the
                           URL is looked up for each connection */
   uint32_t index;                    /* in the set, for bit masks of tried peers (below 64) */
+  bool probing;                      /* who picked it last finds out how it is */
   bool live;                         /* gets new requests; else only those that run use it */
   uint64_t since_ms; /* when it came to be live; WR_PEER_JUST until somebody asks; 0: always was */
   uint32_t streams;                  /* attempts that hold this peer now */

@@ -117,7 +117,6 @@ static void publish(struct wr_peer_state *s, uint64_t now, struct wr_standing_ch
   out->from = (enum wr_standing)atomic_load_explicit(&s->standing, memory_order_relaxed);
   out->to = to;
   out->for_ms = until > now && until != UINT64_MAX ? until - now : 0;
-  if (out->to == WR_STANDING_OPEN && out->from != WR_STANDING_OPEN) atomic_fetch_add(&s->opens, 1);
   bool was_in = out->from == WR_STANDING_READY || out->from == WR_STANDING_HALF_OPEN;
   bool is_in = to == WR_STANDING_READY || to == WR_STANDING_HALF_OPEN;
   if (was_in && !is_in) atomic_fetch_add(&s->ejections, 1);
@@ -159,7 +158,7 @@ void wr_peer_state_note(struct wr_peer_state *s, const struct wr_conf_breaker *c
   enum wr_result result = result_of(conf, what, first_token_us);
   if (what == WR_NOTE_CONNECT || what == WR_NOTE_FAILED) atomic_fetch_add(&s->failures, 1);
   pthread_mutex_lock(&s->lock);
-  if (what == WR_NOTE_FIRST) {
+  if (what == WR_NOTE_FIRST || first_token_us > wr_peer_state_first_token_us(s, now)) {
     wr_ewma_add(&s->ewma, first_token_us, now);
     atomic_store_explicit(&s->first_token_us, s->ewma.us, memory_order_relaxed);
     atomic_store_explicit(&s->first_token_ms, now, memory_order_relaxed);
@@ -168,21 +167,25 @@ void wr_peer_state_note(struct wr_peer_state *s, const struct wr_conf_breaker *c
     uint64_t ms = retry_after_ms < conf->busy_max_ms ? retry_after_ms : conf->busy_max_ms;
     if (now + ms > s->busy_until_ms) s->busy_until_ms = now + ms;
   }
-  if (wr_breaker_note(&s->breaker, conf, epoch, result, now, rand) &&
-      s->breaker.state == WR_BREAKER_OPEN)
-    s->no_connection = what == WR_NOTE_CONNECT || (what == WR_NOTE_NOTHING && s->no_connection);
+  bool changed = wr_breaker_note(&s->breaker, conf, epoch, result, now, rand);
+  if (changed && s->breaker.state == WR_BREAKER_OPEN && result == WR_RESULT_BAD) {
+    s->no_connection = what == WR_NOTE_CONNECT;
+    atomic_fetch_add(&s->opens, 1);
+  }
   publish(s, now, out);
   pthread_mutex_unlock(&s->lock);
 }
 
 void wr_peer_state_limit(struct wr_peer_state *s, uint32_t min, uint32_t max, enum wr_note what,
                          uint32_t first_token_us, uint32_t running, uint64_t now) {
-  if (what != WR_NOTE_FIRST && what != WR_NOTE_BUSY) return;
+  if (what != WR_NOTE_FIRST && what != WR_NOTE_BUSY && !first_token_us) return;
   pthread_mutex_lock(&s->lock);
   if (what == WR_NOTE_FIRST)
     (void)wr_limit_sample(&s->limit, min, max, first_token_us, running, now);
-  else
+  else if (what == WR_NOTE_BUSY)
     (void)wr_limit_refused(&s->limit, min, now);
+  else
+    (void)wr_limit_late(&s->limit, min, max, first_token_us, running, now);
   atomic_store_explicit(&s->limit_now, wr_limit_streams(&s->limit, min), memory_order_relaxed);
   pthread_mutex_unlock(&s->lock);
 }

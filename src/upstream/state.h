@@ -85,8 +85,8 @@ bool wr_peer_state_enter(struct wr_peer_state *s, uint64_t now_ms, struct wr_sta
 void wr_peer_state_note(struct wr_peer_state *s, const struct wr_conf_breaker *conf, uint32_t epoch,
                         enum wr_note what, uint32_t first_token_us, uint64_t retry_after_ms,
                         uint64_t now_ms, struct wr_rand *rand, struct wr_standing_change *out);
-/* The same for the adaptive limit of the upstream whose state this is. Only FIRST and BUSY say
- * something. */
+/* The same for the adaptive limit of the upstream whose state this is. Only FIRST, BUSY and a time
+ * without content say something. */
 void wr_peer_state_limit(struct wr_peer_state *s, uint32_t min, uint32_t max, enum wr_note what,
                          uint32_t first_token_us, uint32_t running, uint64_t now_ms);
 /* A check is due and the caller makes it; the next is due after every_ms. One of all workers gets

@@ -1,5 +1,5 @@
 /* Breakers over three days: of the only peer, of two and of ten, with every kind of outage. */
-#include "upstream/days.h"
+#include "upstream/days_run.h"
 
 #define EVERY UINT32_C(0x3ff)
 enum { CRASH, BROWN, SLOW, FLAP, BUSY, HANG, SLOW_FLAP, ALL_CRASH, ALL_HANG, NINE_CRASH, FAULTS };

@@ -63,7 +63,8 @@ static void two_close(struct two *p) {
 static uint64_t now_ms(const struct two *p) { return wr_loop_now_ms(p->w.loop); }
 
 static void note(struct two *p, struct wr_peer *peer, enum wr_note what) {
-  wr_peer_note(peer, wr_peer_epoch(peer), what, 1000, 30000, now_ms(p));
+  wr_peer_note(peer, wr_peer_epoch(peer), what, what == WR_NOTE_FIRST ? 1000 : 0, 30000,
+               now_ms(p));
 }
 
 /* One request of a group; which peer it asked, or -1. */
@@ -339,6 +340,66 @@ static void checks(void **state) {
   two_close(&p);
 }
 
+/* Who had not answered when it was given up isn't quicker than that. */
+static void unheard(void **state) {
+  (void)state;
+  struct two p;
+  two_open(&p, &conf);
+  wr_loop_hold_clock(p.w.loop);
+  struct wr_peer *peer = &p.set[0]->peers[1];
+  struct wr_upstream_view view;
+  wr_peer_note(peer, 0, WR_NOTE_FIRST, 100000, 0, now_ms(&p));
+  wr_peer_note(peer, 0, WR_NOTE_NOTHING, 90000, 0, now_ms(&p));
+  wr_upstreams_view(p.set[1], 0, &view);
+  assert_int_equal(view.first_token_us, 100000); /* it might have come at the next moment */
+  wr_peer_note(peer, 0, WR_NOTE_NOTHING, 900000, 0, now_ms(&p));
+  wr_upstreams_view(p.set[1], 0, &view);
+  assert_int_equal(view.first_token_us, 300000);
+  wr_peer_note(peer, 0, WR_NOTE_FAILED, 900000, 0, now_ms(&p));
+  wr_upstreams_view(p.set[1], 0, &view);
+  assert_int_equal(view.first_token_us, 450000);
+  assert_int_equal(standing(&p, 0, 1), WR_STANDING_READY);
+  two_close(&p);
+}
+
+/* A pick of which nothing came disturbs no probe of somebody else, and gives its own back. */
+static void unpicked(void **state) {
+  (void)state;
+  struct two p;
+  struct wr_choice choice = { .any = true };
+  two_open(&p, &conf);
+  wr_loop_hold_clock(p.w.loop);
+  fail_until_open(&p, 4);
+  struct wr_peer_state *st = p.set[0]->peers[4].state;
+  wr_loop_advance(p.w.loop, 7000000);
+  struct wr_peer *own = wr_group_choose(p.set[0], 1, &choice);
+  assert_int_equal(standing(&p, 0, 4), WR_STANDING_HALF_OPEN);
+  wr_peer_unpick(own);
+  assert_int_equal(standing(&p, 0, 4), WR_STANDING_OPEN);
+  struct wr_peer *probe = wr_group_choose(p.set[0], 1, &choice);
+  uint32_t epoch = wr_peer_epoch(probe);
+  for (unsigned i = 0; i < 4; i++) wr_peer_unpick(wr_group_choose(p.set[i % 2], 1, &choice));
+  assert_int_equal(standing(&p, 0, 4), WR_STANDING_HALF_OPEN);
+  wr_peer_note(probe, epoch, WR_NOTE_FIRST, 1000, 0, now_ms(&p));
+  assert_int_equal(standing(&p, 1, 4), WR_STANDING_READY);
+  assert_int_equal(atomic_load(&st->opens), 1);
+  wr_peer_put(probe);
+  two_close(&p);
+}
+
+/* A second attempt isn't sent to one that should be left alone while another is well. */
+static void second_attempts(void **state) {
+  (void)state;
+  struct two p;
+  two_open(&p, &conf);
+  wr_loop_hold_clock(p.w.loop);
+  for (unsigned i = 0; i < 3; i++) fail_until_open(&p, i);
+  struct wr_choice first = { .any = true }, second = { .tried = 1 };
+  assert_int_not_equal(wr_group_open(p.set[0], 0, &first), 8); /* the floor: half of them */
+  assert_int_equal(wr_group_open(p.set[0], 0, &second), 8);
+  two_close(&p);
+}
+
 /* A peer that is opened for broken streams, found out of reach, and in reach again: it is asked at
  * once. One that was in reach all the time isn't. */
 static void reachable_again(void **state) {
@@ -364,7 +425,8 @@ int main(void) {
     cmocka_unit_test(workers_agree),    cmocka_unit_test(floor_holds),
     cmocka_unit_test(last_is_last),     cmocka_unit_test(busy_for_a_while),
     cmocka_unit_test(two_days),         cmocka_unit_test(names_are_shared),
-    cmocka_unit_test(checks),
+    cmocka_unit_test(checks),           cmocka_unit_test(unheard),
+    cmocka_unit_test(unpicked),         cmocka_unit_test(second_attempts),
     cmocka_unit_test(limit_is_shared),  cmocka_unit_test(reachable_again),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
