@@ -307,7 +307,8 @@ describe("a policy that fails", function()
     it("costs its own stream what the contract says, and no other: " .. name, io_.test(function()
       run_all(name, CAUSES, 5000, true)
     end, 120))
-    it("and is put aside when it does so too often: " .. name, io_.test(function() put_aside(name) end, 120))
+    local tags = name == "chat" and " #threads #smoke" or ""
+    it("and is put aside when it does so too often: " .. name .. tags, io_.test(function() put_aside(name) end, 120))
   end
 
   it("costs no more when it takes too long", io_.test(function() run_all("messages", TIME, 1000000000) end, 120))

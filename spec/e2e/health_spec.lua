@@ -115,7 +115,7 @@ describe("an upstream that fails", function()
     b:stop()
   end))
 
-  it("is left alone at once when it refuses five times in a row, and the other serves", io_.test(function()
+  it("is left alone at once when it refuses five times in a row, and the other serves #threads #smoke", io_.test(function()
     local a, b = upstream "refuse", upstream()
     local s = weir.run { workers = 2, conf = pair(a.url, b.url, 'breaker = { open = "10m", open_max = "10m" }') }
     local n = 0

@@ -43,7 +43,7 @@ describe("hedging", function()
     end
   end
 
-  it("keeps to its share", io_.test(function()
+  it("keeps to its share #threads", io_.test(function()
     local s = weir.run { workers = 1, conf = [[
 weir.upstream "one" { kind = "mock", mock = { tokens = 3, ttft = 60 } }
 weir.upstream "two" { kind = "mock", mock = { tokens = 3, ttft = 60 } }
@@ -65,7 +65,7 @@ weir.group "up" { "one", "two" }
     s:stop()
   end))
 
-  it("isn't done while a pressure step forbids it", io_.test(function()
+  it("isn't done while a pressure step forbids it #threads #smoke", io_.test(function()
     local s = weir.run { conf = conf('fault = "hang"', 'after = "20ms", max = 1') .. [[
 weir.pressure "memory" { { at = 0.001, off = 0.0001, "no_hedge" } }
 ]] }
@@ -78,7 +78,7 @@ weir.pressure "memory" { { at = 0.001, off = 0.0001, "no_hedge" } }
     s:stop()
   end))
 
-  it("ends both when the client leaves", io_.test(function()
+  it("ends both when the client leaves #threads #smoke", io_.test(function()
     local s = weir.run { conf = [[
 weir.upstream "one" { kind = "mock", mock = { fault = "hang" } }
 weir.upstream "two" { kind = "mock", mock = { fault = "hang" } }

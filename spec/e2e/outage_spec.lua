@@ -46,10 +46,10 @@ end
 
 -- Clients that ask again and again. load.seen[verdict] counts those that began since load.mark, load.old those before;
 -- load.broken all that weren't whole.
-local function start_load(s)
+local function start_load(s, streams)
   local load = { seen = {}, old = {}, all = 0, broken = 0, running = 0, mark = math.huge }
   local want = whole_text()
-  for i = 1, STREAMS do
+  for i = 1, streams do
     local name = dialects.names[i % 3 + 1]
     load.running = load.running + 1
     io_.go(function()
@@ -72,13 +72,56 @@ local function streams_on(m, name, url)
   return m[('weir_peer_streams{upstream="%s",url="%s"}'):format(name, url)] or 0
 end
 
+-- All that load began has ended, and what weir believes is what its clients have seen.
+local function finish(s, load)
+  load.stop = true
+  io_.eventually("the load to end", function() return load.running == 0 end, 60)
+  assert.is_nil(load.old.lie)
+  assert.is_nil(load.seen.lie)
+  local outcomes = {}
+  for _, line in ipairs(s:lines(load.all)) do outcomes[line.outcome] = (outcomes[line.outcome] or 0) + 1 end
+  assert.equal(load.all, s:metrics().weir_requests_total)
+  for word, n in pairs(outcomes) do
+    if word ~= "complete" then assert.is_true(n <= load.broken, ("%d are %s"):format(n, word)) end
+  end
+  assert.equal(load.all - load.broken, outcomes.complete)
+  io_.hang_up()
+  s:assert_clean()
+  s:stop()
+end
+
+-- The same for checkers that make everything slow: no times, a few streams, one outage.
+describe("two upstreams under a few streams #threads #smoke", function()
+  after_each(weir.kill_all)
+
+  it("tell no lie when one of them is killed and comes back", io_.test(function()
+    local quick = MOCK:gsub("%-%-rate %d+", "--rate 30")
+    local a, b = weir.mock(quick), weir.mock(quick)
+    local s = weir.run { workers = 2, conf = conf(a.url, b.url) }
+    local load = start_load(s, 12)
+    io_.eventually("streams on both", function()
+      local m = s:metrics()
+      return streams_on(m, "a", a.url) > 1 and streams_on(m, "b", b.url) > 1
+    end, 60)
+    a:signal "KILL"
+    a:wait_exit()
+    local all = load.all
+    io_.eventually("others to be served", function() return load.all > all + 36 end, 60)
+    local again = weir.mock(("%s --listen 127.0.0.1:%d"):format(quick, a.port))
+    io_.eventually("it to be used again", function() return streams_on(s:metrics(), "a", a.url) > 0 end, 60)
+    finish(s, load)
+    again:stop()
+    b:stop()
+  end, 180))
+end)
+
 describe("two upstreams under 300 streams", function()
   after_each(weir.kill_all)
 
   it("lose what one of them had when it is killed, and at most one request after that", io_.test(function()
     local a, b = weir.mock(MOCK), weir.mock(MOCK)
     local s = weir.run { workers = 2, conf = conf(a.url, b.url) }
-    local load = start_load(s)
+    local load = start_load(s, STREAMS)
     local outages, quickest = 3, math.huge
     for n = 1, outages do
       io_.eventually("streams on both", function()
@@ -108,21 +151,7 @@ describe("two upstreams under 300 streams", function()
     -- A busy machine may be late once or twice; one that checks every access may be so each time.
     local bound = weir.binary:find "/release/" and 1 or 10
     assert(quickest < bound, ("used again after %.2f s at best"):format(quickest))
-    load.stop = true
-    io_.eventually("the load to end", function() return load.running == 0 end, 60)
-    assert.is_nil(load.old.lie)
-    assert.is_nil(load.seen.lie)
-    -- What weir believes is what its clients have seen.
-    local outcomes = {}
-    for _, line in ipairs(s:lines(load.all)) do outcomes[line.outcome] = (outcomes[line.outcome] or 0) + 1 end
-    assert.equal(load.all, s:metrics().weir_requests_total)
-    for word, n in pairs(outcomes) do
-      if word ~= "complete" then assert.is_true(n <= load.broken, ("%d are %s"):format(n, word)) end
-    end
-    assert.equal(load.all - load.broken, outcomes.complete)
-    io_.hang_up()
-    s:assert_clean()
-    s:stop()
+    finish(s, load)
     a:stop()
     b:stop()
   end, 240))

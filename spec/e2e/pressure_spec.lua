@@ -166,7 +166,7 @@ describe("pressure", function()
     s:stop()
   end, 120))
 
-  it("is bent by a policy, on each worker", io_.test(function()
+  it("is bent by a policy, on each worker #threads", io_.test(function()
     local up = upstream(8 << 20, 1000)
     local s = weir.run { memory = "4MiB", workers = 2, conf = ([[
       weir.upstream "up" { kind = "openai-compatible", url = "%s" }

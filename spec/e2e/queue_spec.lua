@@ -13,7 +13,7 @@ end
 describe("a queue", function()
   after_each(weir.kill_all)
 
-  it("serves a burst over all workers, two at a time, and loses nobody", io_.test(function()
+  it("serves a burst over all workers, two at a time, and loses nobody #threads", io_.test(function()
     local s = weir.run { workers = 2, conf = conf("tokens = 3, rate = 100", 'length = 100, wait = "60s"') }
     local done, whole = 0, 0
     for _ = 1, 40 do
@@ -53,7 +53,7 @@ describe("a queue", function()
     end))
   end
 
-  it("forgets a client that leaves", io_.test(function()
+  it("forgets a client that leaves #threads #smoke", io_.test(function()
     local s = weir.run { conf = conf('fault = "hang"', 'length = 1, wait = "60s"') }
     for _ = 1, 3 do io_.go(function() http.fetch(dialects.ask("chat", s.port)) end) end
     io_.eventually("one to wait", function() return s:metrics().weir_queue_waiting == 1 end)

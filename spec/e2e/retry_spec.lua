@@ -46,7 +46,7 @@ describe("an attempt that fails before content", function()
   after_each(weir.kill_all)
 
   for _, name in ipairs(dialects.names) do
-    it("is followed by another: " .. name, io_.test(function()
+    it("is followed by another: " .. name .. (name == "chat" and " #threads" or ""), io_.test(function()
       local held = HELD[name]
       -- fault, what `on` must have, the label of the metric
       local cases = {
@@ -95,7 +95,7 @@ describe("an attempt that fails before content", function()
     s:stop()
   end))
 
-  it("ends in what the last one said when all fail", io_.test(function()
+  it("ends in what the last one said when all fail #smoke", io_.test(function()
     for _, name in ipairs(dialects.names) do
       local s = weir.run { conf = [[
         weir.upstream "one" { kind = "mock", mock = { fault = "status:503" } }

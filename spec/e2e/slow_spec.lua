@@ -180,7 +180,7 @@ describe("a slow client", function()
     s:stop()
   end, 90))
 
-  it("is what a script says it is", io_.test(function()
+  it("is what a script says it is #threads", io_.test(function()
     local s
     local up = upstream(APIS.chat, function()
       if acted(s, "wait") == 0 then return false end
