@@ -200,10 +200,10 @@ static int window_last(lua_State *L) {
 
 /* Upvalues: the methods, then the kinds' names in the order of enum wr_event_kind. */
 static int window_index(lua_State *L) {
-  const struct wr_lwindow *w = wr_handle_check(L, 1, WR_HANDLE_VIEW);
   lua_settop(L, 2);
   lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1; /* a method checks by itself */
+  const struct wr_lwindow *w = wr_handle_check(L, 1, WR_HANDLE_VIEW);
   const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2);
   if (strcmp(key, "kind") == 0) {
     lua_pushvalue(L, lua_upvalueindex(2 + w->kind));

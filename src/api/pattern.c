@@ -379,16 +379,61 @@ static bool literal_start(struct wr_span pattern) {
   return pattern.len == 1 || !memchr("*?-", pattern.ptr[1], 3);
 }
 
+/* What the first byte of any match is one of. */
+struct first {
+  struct wr_pattern_set set;
+  bool frontier; /* and the byte before the match is none of them */
+};
+
+/* The bytes that a pattern's matches start with, where its first item is a valid class, set or
+ * frontier that needs a byte: no other place has to be tried, and at none of those it would have
+ * shown an error. */
+static bool first_of(struct matcher *mt, const char *p, struct first *out) {
+  if (mt->p_end - p > 2 && p[0] == '(' && p[1] != ')') p++;
+  if (mt->p_end - p < 2 || (*p != '%' && *p != '[')) return false;
+  out->frontier = *p == '%' && p[1] == 'f';
+  if (out->frontier) p += 2;
+  else if (*p == '%' && !class_of((unsigned char)p[1])) return false;
+  if (p == mt->p_end || (out->frontier && *p != '[')) return false;
+  const char *ep = item_end(mt, p);
+  mt->error = WR_PATTERN_NONE; /* said where the pattern is tried */
+  if (!ep || (!out->frontier && ep < mt->p_end && memchr("*?-", *ep, 3))) return false;
+  wr_pattern_set_of(*p == '[' ? wr_span_make(p + 1, (size_t)(ep - p) - 2) : wr_span_make(p, 2),
+                    &out->set);
+  *mt->left -= ep - p;
+  return true;
+}
+
+/* Tries where a match can start only. A byte that is passed by costs a quarter of a step. */
+static enum wr_pattern_end find_from(struct matcher *mt, const char *at, const char *pattern,
+                                     const struct first *first) {
+  int64_t passed = 0;
+  for (; at < mt->end; at++, passed++) {
+    if (!wr_pattern_set_has(&first->set, *at)) continue;
+    if (first->frontier && at > mt->begin && wr_pattern_set_has(&first->set, at[-1])) continue;
+    enum wr_pattern_end end = run(mt, at, pattern);
+    if (end != WR_PATTERN_NONE) return end;
+  }
+  *mt->left -= passed / 4;
+  if (*mt->left < 0) return WR_PATTERN_STEPS;
+  /* Behind the last byte a frontier sees a zero; nothing else is there to begin with. */
+  return first->frontier ? run(mt, at, pattern) : WR_PATTERN_NONE;
+}
+
 enum wr_pattern_end wr_pattern_find(struct wr_span subject, struct wr_span pattern, size_t init,
                                     int64_t *left, struct wr_pattern_match *m) {
   WR_DCHECK(init <= subject.len);
   struct matcher mt;
+  struct first first;
   if (!pattern.ptr) pattern = WR_SPAN("");
   bool anchored = pattern.len > 0 && pattern.ptr[0] == '^';
   if (anchored) pattern = wr_span_sub(pattern, 1, pattern.len - 1);
   matcher_init(&mt, subject, pattern, left, m);
+  const char *at = mt.begin + init;
+  if (!anchored && first_of(&mt, pattern.ptr, &first))
+    return find_from(&mt, at, pattern.ptr, &first);
   bool literal = !anchored && literal_start(pattern);
-  for (const char *at = mt.begin + init;; at++) {
+  for (;; at++) {
     if (literal && at < mt.end) {
       const char *hit = memchr(at, pattern.ptr[0], (size_t)(mt.end - at));
       *left -= ((hit ? hit : mt.end) - at) / 16;
@@ -401,8 +446,10 @@ enum wr_pattern_end wr_pattern_find(struct wr_span subject, struct wr_span patte
 }
 
 bool wr_pattern_is_plain(struct wr_span pattern) {
+  /* The bytes of "^$*+?.([%-". */
+  static const struct wr_pattern_set magic = { { 0x80006d3000000000, 0x48000000, 0, 0 } };
   for (size_t i = 0; i < pattern.len; i++) {
-    if (memchr("^$*+?.([%-", pattern.ptr[i], 10)) return false;
+    if (wr_pattern_set_has(&magic, pattern.ptr[i])) return false;
   }
   return true;
 }

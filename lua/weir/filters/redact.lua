@@ -115,8 +115,9 @@ end
 local NATIONAL = "%f[%d(]%(?[2-9]%d%d%)?[ .-]%d%d%d[.-]%d%d%d%d%f[%D]"
 local ABROAD = "%f[%w+][+0]%d"
 
-local function phone(win)
-  local bi, bj = win:find(NATIONAL)
+local function phone(win, len)
+  local bi, bj
+  if len >= 12 then bi, bj = win:find(NATIONAL) end
   local i, j = win:find(ABROAD)
   while i and not (bi and bi < i) do
     local to
@@ -156,35 +157,42 @@ local function own(pattern, chars)
 end
 
 local BUILT_IN = { card = card, iban = iban, email = email, phone = phone, key = key }
+-- The shortest match of each: a token is mostly shorter, and then the rule isn't asked.
+local SHORTEST = { card = 13, iban = 15, email = 5, phone = 9, key = 19 }
 local rules_of = {}                         -- by conf: what prepare made of it
 
 local function prepare(conf)
   local rules = {}
-  local function add(name, find)
-    rules[#rules + 1] = { name = name, find = find, tag = conf.tags[name] or "[" .. name:upper() .. "]" }
+  local function add(name, find, shortest)
+    rules[#rules + 1] = { name = name, find = find, shortest = shortest,
+                          tag = conf.tags[name] or "[" .. name:upper() .. "]" }
   end
-  for _, name in ipairs(conf.which) do add(name, BUILT_IN[name]) end
+  for _, name in ipairs(conf.which) do add(name, BUILT_IN[name], SHORTEST[name]) end
   local names = {}
   for name in pairs(conf.patterns) do names[#names + 1] = name end
   table.sort(names)                         -- of equal matches the first rule's counts, in every VM
-  for _, name in ipairs(names) do add(name, own(conf.patterns[name], conf.chars)) end
+  for _, name in ipairs(names) do add(name, own(conf.patterns[name], conf.chars), 0) end
   rules.own = #names > 0
   rules_of[conf] = rules
 end
 
 -- The match that begins first; of those the longest.
-local function first_match(win, rules)
+local function first_match(win, len, rules)
   local bi, bj, best
-  for _, rule in ipairs(rules) do
-    local i, j = rule.find(win)
-    if i and (not bi or i < bi or i == bi and j > bj) then bi, bj, best = i, j, rule end
+  for k = 1, #rules do
+    local rule = rules[k]
+    if len >= rule.shortest then
+      local i, j = rule.find(win, len)
+      if i and (not bi or i < bi or i == bi and j > bj) then bi, bj, best = i, j, rule end
+    end
   end
   return bi, bj, best
 end
 
 -- Where what is not yet decided begins; behind the end when all is.
-local function undecided(win, conf, hint, own_rules)
-  local word = win:tail(WORD) or #win + 1
+local function undecided(win, len, conf, hint, own_rules)
+  if hint and not own_rules and not win:tail(WORD, NUMBER, ACCOUNT) then return len + 1 end
+  local word = win:tail(WORD) or len + 1
   local at = word
   if hint then
     local from = win:tail(NUMBER)
@@ -197,7 +205,7 @@ local function undecided(win, conf, hint, own_rules)
   local from = own_rules and win:tail(conf.chars)
   if from and from < at then at = from end
   if at < word and at > 1 then at = win:sub(1, at - 1):tail(WORD) or at end
-  return math.max(at, #win - conf.hold + 1)
+  return math.max(at, len - conf.hold + 1)
 end
 
 return weir.plugin {
@@ -213,16 +221,16 @@ return weir.plugin {
   },
   prepare = prepare,
   on_text = function(win, _, conf)
-    local rules = rules_of[conf]
+    local rules, len = rules_of[conf], #win
     local hint = win:find(HINT)
-    local open = win:last() and #win + 1 or undecided(win, conf, hint, rules.own)
+    local open = win:last() and len + 1 or undecided(win, len, conf, hint, rules.own)
     if hint or rules.own then
-      local i, j, rule = first_match(win, rules)
+      local i, j, rule = first_match(win, len, rules)
       if i and i < open then
         count:add(rule.name, 1)
         return "replace", rule.tag, i, j
       end
     end
-    if open <= #win then return "hold", open end
+    if open <= len then return "hold", open end
   end,
 }
