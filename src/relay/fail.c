@@ -369,13 +369,17 @@ enum wr_step wr_session_client_gone(struct wr_session *s) {
   return WR_STEP_FINISH;
 }
 
+bool wr_session_finished(const struct wr_session *s) {
+  return s->finish && (s->dialect != WR_DIALECT_CHAT || s->open == 0);
+}
+
 void wr_session_stop(struct wr_session *s, struct wr_span reason) {
   WR_DCHECK(!s->stopping && !s->source_done);
   s->stopping = true;
   s->source_done = s->clean = true;
   s->outcome = wr_span_eq(reason, WR_SPAN("length")) ? WR_OUTCOME_OVER_BUDGET : WR_OUTCOME_STOPPED;
   s->err = WR_E_POLICY_STOP;
-  char text[2048], id[40];
+  char text[4096], id[40]; /* 32 choices, and names of a few hundred bytes */
   struct wr_buf out, idbuf;
   wr_buf_init(&idbuf, id, sizeof id);
   wr_buf_put(&idbuf, WR_SPAN("weir-"));
@@ -386,11 +390,12 @@ void wr_session_stop(struct wr_session *s, struct wr_span reason) {
     .model = wr_session_model(s),
     .reason = reason,
     .sequence = s->events,
-    .open_block = s->open_block ? (int64_t)s->open_block - 1 : -1,
+    .open_block = s->open ? (int64_t)s->open - 1 : -1,
+    .open_choices = s->open,
     .unix_s = (uint64_t)time(NULL),
     .input_tokens = s->usage[0] >= 0 ? s->usage[0] : (int64_t)(s->in_bytes / 4),
     .output_tokens = s->usage[1] > (int64_t)s->contents ? s->usage[1] : (int64_t)s->contents,
-    .finished = s->finish,
+    .finished = wr_session_finished(s),
   };
   wr_buf_init(&out, text, sizeof text);
   wr_reply_ending(&out, (enum wr_dialect)s->dialect, &ending);

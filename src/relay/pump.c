@@ -106,6 +106,14 @@ static void usage_take(struct wr_session *s, const struct wr_usage *u) {
   if (u->reasoning >= 0) s->usage[3] = u->reasoning;
 }
 
+/* Some say the role once more behind the finish, with the usage: that opens nothing. */
+static inline void note_choice(struct wr_session *s, const struct wr_event *ev) {
+  if (ev->index > 31) return;
+  uint32_t bit = UINT32_C(1) << ev->index;
+  if (ev->finish) s->open &= ~bit;
+  else if (ev->content || (ev->kind == WR_EVENT_START && !s->finish)) s->open |= bit;
+}
+
 /* What the session remembers of an event. */
 static void note(struct wr_session *s, const struct wr_event *ev) {
   WR_DCHECK(ev->kind < WR_EVENT_KINDS);
@@ -129,10 +137,12 @@ static void note(struct wr_session *s, const struct wr_event *ev) {
   }
   if (ev->terminator || ev->finish || ev->kind == WR_EVENT_ERROR) s->due[WR_DUE_TOKEN] = 0;
   s->due[WR_DUE_IDLE] = 0; /* set anew once a turn, by the step */
-  if (s->dialect == WR_DIALECT_ANTHROPIC) {
+  if (s->dialect == WR_DIALECT_CHAT) {
+    note_choice(s, ev);
+  } else if (s->dialect == WR_DIALECT_ANTHROPIC) {
     if (ev->kind == WR_EVENT_START && wr_span_eq(ev->name, WR_SPAN("content_block_start")))
-      s->open_block = ev->index + 1;
-    if (wr_span_eq(ev->name, WR_SPAN("content_block_stop"))) s->open_block = 0;
+      s->open = ev->index + 1;
+    if (wr_span_eq(ev->name, WR_SPAN("content_block_stop"))) s->open = 0;
   }
   if (!s->hook) return;
   s->hook->events = s->events;
@@ -418,8 +428,8 @@ static enum wr_err ended(struct wr_session *s) {
     if (err == WR_OK) err = take_rest(s);
     if (err != WR_OK || s->stopping) return err;
   }
-  if (wr_dialect_has_terminator((enum wr_dialect)at->dialect) && !s->terminator && !s->finish &&
-      s->outcome != WR_OUTCOME_UPSTREAM_ERROR)
+  if (wr_dialect_has_terminator((enum wr_dialect)at->dialect) && !s->terminator &&
+      !wr_session_finished(s) && s->outcome != WR_OUTCOME_UPSTREAM_ERROR)
     return WR_E_TRUNCATED;
   err = wr_window_end(s);
   if (err == WR_OK && at->part.bytes) {

@@ -146,9 +146,15 @@ static void ending_chat(struct wr_buf *out, const struct wr_reply_ending *e) {
     put_str(out, ",\"object\":\"chat.completion.chunk\"");
     wr_buf_printf(out, ",\"created\":%" PRIu64 ",\"model\":", e->created);
     wr_buf_json_string(out, e->model);
-    put_str(out, ",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":");
-    wr_buf_json_string(out, chat_reason(e->reason));
-    put_str(out, "}]");
+    put_str(out, ",\"choices\":[");
+    uint32_t open = e->open_choices ? e->open_choices : 1u;
+    for (unsigned i = 0; open; i++, open >>= 1) {
+      if (!(open & 1u)) continue;
+      wr_buf_printf(out, "{\"index\":%u,\"delta\":{},\"logprobs\":null,\"finish_reason\":", i);
+      wr_buf_json_string(out, chat_reason(e->reason));
+      put_str(out, open > 1 ? "}," : "}");
+    }
+    put_str(out, "]");
     put_usage(out, ",\"usage\":", "prompt", "completion", e);
     put_str(out, "}\n\n");
   }

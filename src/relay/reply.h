@@ -25,6 +25,7 @@ struct wr_reply_ending {
   uint64_t unix_s;          /* Ollama: now */
   uint64_t sequence;        /* Responses: of the next event */
   int64_t open_block;       /* Anthropic: index of the content block that is open, or -1 */
+  uint32_t open_choices;    /* chat: bit a choice that has begun and has no finish reason yet */
   /* As the provider has said, else as weir has counted; -1: not known, then usage isn't told. */
   int64_t input_tokens, output_tokens;
   bool finished;            /* a finish reason has been sent: only the terminator is missing */

@@ -39,7 +39,7 @@ static void fields_reset(struct wr_session *s) {
   s->chunk_left = 0;
   s->method = 0;
   s->peer = NULL;
-  s->open_block = 0;
+  s->open = 0;
   s->route = NULL;
   s->key = NULL;
   s->group = 0;

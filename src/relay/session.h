@@ -130,7 +130,8 @@ struct wr_session {
   uint64_t id;
   uint64_t started_us;
   uint32_t first_byte_us, first_token_us; /* from started_us; UINT32_MAX: never */
-  uint32_t open_block;        /* Anthropic: index of the open content block plus one; 0: none */
+  uint32_t open;              /* what has begun and not ended. Anthropic: index of the content
+                                 block plus one; chat: bit a choice, of the first 32 */
   uint32_t chunk_left;        /* bytes of the chunk that is being written, its CRLF included */
   uint32_t retry_after_ms;    /* of a refusal; 0: a second */
   uint64_t hedge_from_us;     /* when the first attempt began, where the route hedges */
@@ -231,6 +232,8 @@ enum wr_step wr_session_shed(struct wr_session *s);
 enum wr_step wr_session_client_gone(struct wr_session *s);
 /* A policy, or weir for a client's sake, ends a stream that runs, legally. */
 void wr_session_stop(struct wr_session *s, struct wr_span reason);
+/* Has the answer given a finish reason, for each of its choices that has begun? */
+bool wr_session_finished(const struct wr_session *s);
 /* Ends the attempt: its connection goes to the shelf if `reusable`, else away. */
 void wr_session_attempt_end(struct wr_session *s, bool reusable);
 /* What every attempt has, once its peer was noted. */

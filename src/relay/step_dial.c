@@ -221,7 +221,7 @@ static void forget_answer(struct wr_session *s) {
   s->err = 0;
   s->mode = WR_MODE_RAW;
   s->events = s->contents = 0;
-  s->open_block = 0;
+  s->open = 0;
   s->upstream_status = 0;
   s->first_byte_us = s->first_token_us = UINT32_MAX;
   for (unsigned i = 0; i < 4; i++) s->usage[i] = -1;

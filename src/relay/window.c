@@ -348,8 +348,11 @@ static enum wr_err take(struct wr_session *s, const struct wr_window_event *even
     if (err == WR_E_AGAIN) return push_event(s, event, f);
     wr_view_drop(event->whole);
     if (s->at->part.bytes) wr_viewq_consume(&s->at->part, s->at->part.bytes);
-    if (err == WR_E_POLICY_STOP) /* it says what was stopped: the client never sees it */
+    if (err == WR_E_POLICY_STOP) { /* it says what was stopped: the client never sees it */
       s->terminator = s->finish = false;
+      if (s->dialect == WR_DIALECT_CHAT && f->ends == WR_WINDOW_ENDS_INDEX && f->ends_index < 32)
+        s->open |= UINT32_C(1) << f->ends_index;
+    }
     return err;
   }
   err = push_event(s, event, f);

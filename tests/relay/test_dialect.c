@@ -228,6 +228,7 @@ static void replies(void **state) {
                                    .sequence = 3,
                                    .open_block = n & 2 ? 0 : -1,
                                    .output_tokens = 9,
+                                   .open_choices = n == 2 ? UINT32_MAX : 0,
                                    .finished = n == 3 };
       wr_buf_init(&out, room, sizeof room);
       wr_reply_ending(&out, dialect, &e);

@@ -84,6 +84,43 @@ static void hooks(void **state) {
   rig_close(&r);
 }
 
+#define CHOICE(i, rest) "data: {\"choices\":[{\"index\":" i "," rest "}]}\n\n"
+#define SAYS(i, text) CHOICE(i, "\"delta\":{\"content\":\"" text "\"}")
+#define ENDS(i) CHOICE(i, "\"delta\":{},\"finish_reason\":\"stop\"")
+#define OPENS(i) CHOICE(i, "\"delta\":{\"role\":\"assistant\",\"content\":\"\"}")
+
+/* Several choices: a cut gives each that has begun and not ended its finish reason, and an answer
+ * that leaves one without is not whole. */
+static void choices(void **state) {
+  (void)state;
+  struct rig r;
+  rig_init(&r);
+  r.use_hooks = true;
+  r.hooks = (struct wr_hooks){ .ctx = &r, .event = fake_event, .end = fake_end };
+  r.routes[0].hooks = WR_HOOK_EVENT;
+  rig_open(&r);
+  const char *const cut[] = { OPENS("0"),      OPENS("1"),        OPENS("2"),
+                              SAYS("1", "ab"), ENDS("1"),         SAYS("0", "stop") };
+  answer_with(&r, chunked(cut, 6));
+  ask(&r, ASK);
+  TURN_UNTIL(&r.w, rig_dechunk(r.got, body, sizeof body, NULL));
+  assert_non_null(strstr(body, "\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,"
+                               "\"finish_reason\":\"length\"},{\"index\":2,"));
+  assert_null(strstr(body, "{\"index\":1,\"delta\":{},\"logprobs\""));
+  assert_non_null(strstr(body, DONE));
+  const char *const ended[] = { OPENS("0"), SAYS("0", "a"), ENDS("0"), OPENS("0"),
+                                SAYS("1", "b"), ENDS("1"), CHOICE("0", "\"delta\":{}") };
+  answer_with(&r, chunked(ended, 7)); /* who leaves out [DONE] has said it all the same */
+  ask(&r, ASK);
+  TURN_UNTIL(&r.w, rig_dechunk(r.got, body, sizeof body, NULL));
+  assert_string_equal(r.outcome, "complete");
+  answer_with(&r, chunked(ended, 5)); /* but the second one goes on */
+  ask(&r, ASK);
+  TURN_UNTIL(&r.w, r.client_end);
+  assert_string_equal(r.outcome, "truncated");
+  rig_close(&r);
+}
+
 /* A body beyond what is held flows by, in bounded memory; the upstream may answer before its end.
  */
 static void big_bodies(void **state) {
@@ -215,6 +252,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(hooks),
     cmocka_unit_test(no_room_for_the_head),
+    cmocka_unit_test(choices),
     cmocka_unit_test(big_bodies),
     cmocka_unit_test(held_long),
   };
