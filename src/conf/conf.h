@@ -132,6 +132,15 @@ struct wr_conf_queue {
   size_t class_count;
 };
 
+/* How a server is asked to go on with an answer that somebody else has begun: a last message of the
+ * assistant, with what it needs beside that. */
+enum wr_prefill {
+  WR_PREFILL_NONE,
+  WR_PREFILL_ASSISTANT, /* the message is enough */
+  WR_PREFILL_PREFIX,    /* "prefix": true in the message */
+  WR_PREFILL_VLLM       /* "continue_final_message": true, "add_generation_prompt": false */
+};
+
 struct wr_conf_upstream {
   const char *name; /* borrowed: conf arena */
   enum wr_kind kind;
@@ -159,6 +168,8 @@ struct wr_conf_upstream {
   const struct wr_conf_header *mock; /* borrowed: conf arena; in the words of mock/mock.h */
   size_t mock_count;
   const char *text_path; /* borrowed: conf arena; kind sse: an event's text; NULL: nowhere */
+  enum wr_prefill prefill;
+  bool prefill_echo; /* it says again what it was given */
   int line;
 };
 
@@ -253,6 +264,8 @@ struct wr_conf_route {
   uint32_t min_rate_chars;     /* a second, before the commit point; 0: none */
   uint32_t min_rate_window_ms; /* from the first content; 5 s */
   struct wr_conf_hedge hedge;
+  bool continues;            /* after the commit point too, another upstream may go on */
+  uint32_t continue_bytes;   /* of an answer's text that are kept for that; default 256 KiB */
   uint32_t held_bytes; /* lifecycle frames held before the commit point; default 64 KiB */
   enum wr_slow_action slow_action;
   uint32_t slow_high_bytes;        /* 2 KiB */

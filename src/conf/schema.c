@@ -159,7 +159,14 @@ static int word_index(const struct wr_option *f, struct wr_span text, char *why)
 
 static enum wr_err set_word(const struct wr_option *f, void *target, const struct wr_value *v,
                             char *why) {
-  if (v->type != WR_VALUE_TEXT) return wrong_type(why, "a string", v);
+  /* Words that begin with "false" are a switch with several ways to be on: true is the first. */
+  bool is_switch = strcmp(f->words[0], "false") == 0;
+  if (is_switch && v->type == WR_VALUE_BOOL) {
+    store_u32(target, f, v->boolean);
+    return WR_OK;
+  }
+  if (v->type != WR_VALUE_TEXT)
+    return wrong_type(why, is_switch ? "true, false or a string" : "a string", v);
   int i = word_index(f, v->text, why);
   if (i < 0) return WR_E_CONFIG;
   uint32_t bits = 0;

@@ -314,6 +314,9 @@ const struct wr_schema wr_schema_upstream_tls = {
   FIELDS(upstream_tls_fields),
 };
 
+/* In the order of enum wr_prefill; true is the second. */
+static const char *const prefills[] = { "false", "assistant", "prefix", "vllm", NULL };
+
 static const struct wr_option upstream_fields[] = {
   { .name = "kind",
     .type = WR_OPT_ENUM,
@@ -412,6 +415,19 @@ static const struct wr_option upstream_fields[] = {
     .type = WR_OPT_STRING,
     .offset = AT(wr_conf_upstream, text_path),
     .doc = "kind \"sse\": where the text of an event's JSON is, such as \"choices.0.text\"" },
+  { .name = "prefill",
+    .type = WR_OPT_ENUM,
+    .offset = AT(wr_conf_upstream, prefill),
+    .words = prefills,
+    .def = "false",
+    .doc = "it goes on after a last message of the assistant (`true` is `\"assistant\"`), where "
+           "that has `prefix: true`, or with vLLM's `continue_final_message`" },
+  { .name = "prefill_echo",
+    .type = WR_OPT_BOOL,
+    .offset = AT(wr_conf_upstream, prefill_echo),
+    .def = "false",
+    .doc = "it says that message again at first; without it, a repeat of 32 bytes and more is "
+           "noticed" },
 };
 const struct wr_schema wr_schema_upstream = {
   .name = "upstream",

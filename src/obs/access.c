@@ -61,6 +61,10 @@ static void put_request(struct wr_line *line, const struct wr_record *record, si
   put_text(line, "tried", record->tried, max_bytes);
   if (record->retried)
     wr_line_text(line, "retried", wr_span_str(wr_err_label(record->retried)), max_bytes);
+  if (record->continued) {
+    wr_line_u64(line, "continued", record->continued);
+    wr_line_u64(line, "continued_bytes", record->continued_bytes);
+  }
   put_text(line, "hedge", record->hedge, max_bytes);
   wr_line_bool(line, "reused", record->reused);
   put_usage(line, record);

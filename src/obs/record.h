@@ -42,6 +42,8 @@ struct wr_record {
   struct wr_span route, key, model, upstream, peer;
   struct wr_span tried;    /* upstreams of all attempts, commas between; empty: one attempt */
   enum wr_err retried;     /* with several attempts: why the last but one failed */
+  uint32_t continued;      /* times that another upstream went on with the stream */
+  uint32_t continued_bytes; /* of text that had been sent when the last of them began */
   struct wr_span hedge;    /* static: how a second attempt beside the first ended; empty: none */
   struct wr_span outcome;  /* static */
   struct wr_span operation;/* gen_ai.operation.name: chat, text_completion, embeddings, "" */

@@ -72,6 +72,28 @@ static void check_slow(lua_State *L, struct load *l, const struct place *top, in
     load_error(l, &max, "must not be less than 'slow_client.high'");
 }
 
+/* What could never happen isn't configured by accident. */
+static void check_continue(struct load *l, const struct place *top, const struct wr_conf_route *r) {
+  const struct place at = { top->decl, NULL, "continue" };
+  if (!r->continues || r->to == UINT32_MAX) return;
+  const struct wr_conf_group *g = &l->conf->groups[r->to];
+  size_t urls = 0, able = 0;
+  for (size_t i = 0; i < g->member_count; i++) {
+    const struct wr_conf_upstream *u = &l->conf->upstreams[g->members[i]];
+    urls += u->url_count;
+    able += u->prefill != WR_PREFILL_NONE;
+  }
+  if (!able)
+    load_error(l, &at, "needs an upstream in '%s' that can go on with an answer: say there "
+               "prefill = true, \"prefix\" or \"vllm\"", g->name);
+  else if (g->attempts < 2)
+    load_error(l, &at, "needs a second attempt: 'retry.attempts' of '%s' is 1", g->name);
+  else if (g->member_count < 2 && urls == 1)
+    wr_diag_warn(l->diag, l->file, r->line,
+                 "route '%s': 'continue' finds nobody else in '%s' unless the name has several "
+                 "addresses", r->name, g->name);
+}
+
 static void build_route(lua_State *L, struct load *l, const struct decl *d,
                         struct wr_conf_route *r) {
   const struct place top = { d, NULL, NULL };
@@ -92,6 +114,7 @@ static void build_route(lua_State *L, struct load *l, const struct decl *d,
   const struct place rate = { d, NULL, "min_rate" };
   if (r->min_rate_chars && r->commit == WR_COMMIT_ALIVE)
     load_error(l, &rate, "needs commit = \"content\": what the client has can't be given up");
+  check_continue(l, &top, r);
   r->keys_required = l->conf->keys_declared && !r->open;
   lua_pop(L, 1);
 }

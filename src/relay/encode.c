@@ -76,7 +76,11 @@ enum wr_err wr_session_commit(struct wr_session *s) {
   s->due[WR_DUE_RATE] = 0;
   if (s->hook) s->hook->status = s->status;
   s->rq->answer_head = WR_VIEW_NONE;
-  if (s->rq->body_done) {
+  if (s->rq->body_done && wr_continue_keeps(s)) {
+    wr_headbuf_fini(&s->rq->answer);
+    wr_request_tidy(s);
+    if (s->hook) wr_session_hook_held(s);
+  } else if (s->rq->body_done) {
     if (s->hook) s->hook->request = NULL;
     wr_request_free(s->rq);
     s->rq = NULL;

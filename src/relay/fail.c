@@ -205,6 +205,7 @@ static void source_end(struct wr_session *s, bool clean) {
   wr_queue_leave(s);
   wr_hedge_drop(s, WR_HEDGE_DROPPED);
   wr_session_attempt_end(s, false);
+  wr_continue_end(s);
   if (!s->committed) wr_stream_clear(&s->stream);
   memset(s->due, 0, sizeof s->due);
   s->source_done = true;
@@ -332,10 +333,11 @@ enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, st
     return WR_STEP_RETRY;
   }
   switch (wr_retry_judge(s, err)) {
-    case WR_AGAIN_YES: s->retry_err = (uint8_t)err; return WR_STEP_RETRY;
+    case WR_AGAIN_YES: s->retry_err = (uint8_t)wr_continue_err(s, err); return WR_STEP_RETRY;
     case WR_AGAIN_FAIL: return fail_as_told(s, err);
     case WR_AGAIN_NO: break;
   }
+  err = wr_continue_err(s, err);
   if (err == WR_E_RESET && s->events > 0 && s->committed) err = WR_E_TRUNCATED;
   return wr_session_fail(s, err, why);
 }

@@ -101,7 +101,7 @@ static enum wr_err data_of(struct wr_session *s, const struct cut *c, struct wr_
 static void usage_take(struct wr_session *s, const struct wr_usage *u) {
   WR_DCHECK(u->input >= -1 && u->output >= -1);
   if (u->input >= 0) s->usage[0] = u->input;
-  if (u->output >= 0) s->usage[1] = u->output;
+  if (u->output >= 0) s->usage[1] = u->output + wr_continue_spent(s);
   if (u->cached >= 0) s->usage[2] = u->cached;
   if (u->reasoning >= 0) s->usage[3] = u->reasoning;
 }
@@ -167,9 +167,10 @@ static void learn_identity(struct wr_session *s, const struct wr_event *ev) {
     s->answer_created = 0;
 }
 
-/* For its client's sake; what hooks may stop is looked at with them. */
+/* For its client's sake, or with somebody else's events; what hooks may stop is looked at with
+ * them. */
 static bool may_be_stopped(const struct wr_session *s) {
-  return s->route->slow_action == WR_SLOW_STOP ||
+  return s->cont || s->route->slow_action == WR_SLOW_STOP ||
          (s->hook && s->route->hooks & WR_HOOK_SLOW_CLIENT);
 }
 
@@ -213,6 +214,67 @@ static void read_text(struct wr_session *s, struct wr_event *ev) {
   ev->kind = WR_EVENT_TEXT;
 }
 
+/* What the event says it means. */
+static enum wr_err read_event(struct wr_session *s, const struct cut *c, struct wr_event *ev,
+                              struct wr_usage *usage) {
+  *ev = (struct wr_event){ .raw = c->raw, .name = wr_span_at(c->raw.ptr, c->sse.name) };
+  enum wr_err err = data_of(s, c, &ev->data);
+  if (err == WR_OK)
+    err = wr_dialect_read(&s->relay->dialects, (enum wr_dialect)s->at->dialect, ev, usage);
+  if (err == WR_OK) read_text(s, ev);
+  return err;
+}
+
+/* Through the hooks into the log. */
+static enum wr_err pass_event(struct wr_session *s, struct cut *c, const struct wr_event *ev) {
+  if (s->cont) wr_continue_note(s, ev);
+  if (s->hook && s->route->hooks & (WR_HOOK_EVENT | WR_HOOK_TEXT)) hook_refresh(s, ev);
+  if (s->events == 0 && may_be_stopped(s)) learn_identity(s, ev);
+  if (s->hook && s->route->hooks & WR_HOOK_EVENT && !ask_policy(s, ev, c)) {
+    WR_RELAY_COUNT(s->relay, dropped_events, 1);
+    drop_event(s, c);
+    if (s->policy_failed) return WR_E_POLICY_ERROR;
+    if (!s->stopping) note(s, ev);
+    return WR_OK;
+  }
+  note(s, ev);
+  WR_RELAY_COUNT(s->relay, events, 1);
+  if (s->hook && s->route->hooks & WR_HOOK_TEXT) {
+    WR_RELAY_COUNT(s->relay, event_bytes, c->raw.len);
+    const struct wr_window_event event = { ev, &c->whole, c->raw, c->lead, c->sse.multi_data };
+    return wr_window_take(s, &event);
+  }
+  return append_event(s, c, ev->kind);
+}
+
+/* Events that take the place of one. */
+static enum wr_err take_made(struct wr_session *s) {
+  struct cut c = { .whole = WR_VIEW_NONE };
+  enum wr_err err = WR_OK;
+  while (err == WR_OK && wr_continue_made(s, &c.whole)) {
+    struct wr_usage usage = { -1, -1, -1, -1 }; /* has been taken */
+    struct wr_event ev;
+    struct wr_sse_parser sse;
+    size_t used = 0;
+    c.raw = wr_view_span(&c.whole);
+    wr_sse_init(&sse, UINT32_C(1) << 30);
+    if (s->stopping) {
+      wr_view_drop(&c.whole);
+      continue;
+    }
+    if (s->mode == WR_MODE_LINES) {
+      const struct wr_extent line = { 0, (uint32_t)c.raw.len - 1 };
+      c.sse = (struct wr_sse_event){ .kind = WR_SSE_EVENT, .bytes = line.len + 1, .data = line };
+    } else {
+      err = wr_sse_next(&sse, c.raw, &used, &c.sse);
+    }
+    if (err == WR_OK) err = read_event(s, &c, &ev, &usage);
+    if (err == WR_OK) err = pass_event(s, &c, &ev);
+    else wr_view_drop(&c.whole);
+  }
+  return err;
+}
+
 /* One whole event: read, judged, and put into the log. */
 static enum wr_err take_event(struct wr_session *s, struct cut *c) {
   WR_DCHECK(s->mode != WR_MODE_RAW && c->sse.kind <= WR_SSE_EMPTY);
@@ -222,38 +284,26 @@ static enum wr_err take_event(struct wr_session *s, struct cut *c) {
   }
   if (c->sse.kind != WR_SSE_EVENT)
     return append_event(s, c, WR_EVENT_PING); /* comments don't reset the idle deadline */
-  struct wr_event ev = { .raw = c->raw, .name = wr_span_at(c->raw.ptr, c->sse.name) };
+  struct wr_event ev;
   struct wr_usage usage = { -1, -1, -1, -1 };
-  enum wr_err err = data_of(s, c, &ev.data);
-  if (err == WR_OK)
-    err = wr_dialect_read(&s->relay->dialects, (enum wr_dialect)s->at->dialect, &ev, &usage);
+  enum wr_err err = read_event(s, c, &ev, &usage);
   if (err != WR_OK) {
     drop_event(s, c);
     return err;
   }
-  read_text(s, &ev);
-  if (ev.kind == WR_EVENT_ERROR && wr_retry_judge(s, WR_E_UPSTREAM_ERROR) != WR_AGAIN_NO) {
+  if (s->cont && ev.kind == WR_EVENT_ERROR) wr_continue_error(s, &ev);
+  if (ev.kind == WR_EVENT_ERROR && (wr_retry_judge(s, WR_E_UPSTREAM_ERROR) != WR_AGAIN_NO ||
+                                    wr_continue_is_pending(s))) {
     drop_event(s, c);
     return WR_E_UPSTREAM_ERROR;
   }
   usage_take(s, &usage);
-  if (s->hook && s->route->hooks & (WR_HOOK_EVENT | WR_HOOK_TEXT)) hook_refresh(s, &ev);
-  if (s->events == 0 && may_be_stopped(s)) learn_identity(s, &ev);
-  if (s->hook && s->route->hooks & WR_HOOK_EVENT && !ask_policy(s, &ev, c)) {
-    WR_RELAY_COUNT(s->relay, dropped_events, 1);
-    drop_event(s, c);
-    if (s->policy_failed) return WR_E_POLICY_ERROR;
-    if (!s->stopping) note(s, &ev);
-    return WR_OK;
-  }
-  note(s, &ev);
-  WR_RELAY_COUNT(s->relay, events, 1);
-  if (s->hook && s->route->hooks & WR_HOOK_TEXT) {
-    WR_RELAY_COUNT(s->relay, event_bytes, c->raw.len);
-    const struct wr_window_event event = { &ev, &c->whole, c->raw, c->lead, c->sse.multi_data };
-    return wr_window_take(s, &event);
-  }
-  return append_event(s, c, ev.kind);
+  if (!s->cont) return pass_event(s, c, &ev);
+  bool made = false;
+  err = wr_continue_event(s, &ev, &made);
+  if (err == WR_OK && !made) return pass_event(s, c, &ev);
+  drop_event(s, c);
+  return err == WR_OK ? take_made(s) : err;
 }
 
 /* A line of NDJSON in the clothes of an event. */
@@ -296,6 +346,7 @@ static enum wr_err reserve(struct wr_session *s) {
     if (err != WR_OK) return err;
   }
   size_t frames = q->count + 1u;
+  if (s->cont) frames += wr_continue_frames(s);
   if (s->stream.count + frames <= s->stream.cap) return WR_OK;
   if (frames > wr_stream_max(&s->stream)) return WR_E_EVENT_TOO_LARGE;
   return wr_stream_reserve(&s->stream, frames);

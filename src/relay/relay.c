@@ -100,6 +100,7 @@ void wr_relay_free(struct wr_relay *relay) {
   wr_degrade_fini(relay);
   wr_relay_gen_unref(relay->gen);
   wr_window_reader_free(relay->window_reader);
+  wr_continue_reader_free(relay->continue_reader);
   wr_coalescer_free(relay->coalescer);
   wr_heap_free(WR_HEAP_RELAY, relay->scratch);
   wr_heap_free(WR_HEAP_RELAY, relay);

@@ -14,6 +14,7 @@
 #include "net/conn.h"
 #include "obs/record.h"
 #include "relay/degrade.h"
+#include "relay/continue.h"
 #include "relay/hedge.h"
 #include "relay/hooks.h"
 #include "relay/queue.h"
@@ -73,6 +74,7 @@ struct wr_relay_stats {
   _Atomic uint64_t hedge_nots[WR_HEDGE_NOTS]; /* those that were not made when it was time */
   _Atomic uint64_t hedge_bytes;  /* that losers brought */
   _Atomic uint64_t hedge_tokens; /* of input, by estimate, that losers were asked to read */
+  _Atomic uint64_t continued[WR_CONTINUE_ENDS]; /* streams that broke off, by what followed */
   _Atomic uint64_t queue_ends[WR_QUEUE_ENDS]; /* requests that waited for room, by how it ended */
   _Atomic uint64_t queue_us;      /* that they waited */
   _Atomic uint64_t queue_waiting; /* gauge: that wait */

@@ -9,6 +9,7 @@
 #include "wire/head.h"
 
 struct wr_coalescer;
+struct wr_continue_reader;
 struct wr_window_reader;
 
 struct wr_relay {
@@ -36,6 +37,7 @@ struct wr_relay {
   struct wr_head head;            /* scratch: the head that is being parsed or written from */
   const struct wr_request *head_of; /* borrowed: whose head that is; only compared */
   struct wr_window_reader *window_reader; /* owned; NULL until a route wants text */
+  struct wr_continue_reader *continue_reader; /* owned; NULL until a stream is continued */
   struct wr_coalescer *coalescer; /* owned; NULL until a client is slow */
   bool coalesce_all;              /* the pressure ladder wants what waits to be joined */
   char *scratch; /* owned: for an event in one piece, and for what weir writes itself */

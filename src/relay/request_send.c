@@ -14,13 +14,14 @@
 #include "wire/url.h"
 
 #define HEAD_ROOM 32768u
-#define MAX_EDITS 4
+#define MAX_EDITS 6
 
 /* Bytes of the body that are replaced; len 0 inserts. */
 struct edit {
   uint64_t off, len;
   char text[320];
   size_t text_len;
+  const struct wr_viewq *more; /* borrowed: the stream's; goes in behind the text; NULL: nothing */
 };
 
 struct edits {
@@ -35,6 +36,7 @@ static void edit_add(struct edits *edits, uint64_t off, uint64_t len, struct wr_
     edits->e[i] = edits->e[i - 1];
     i--;
   }
+  edits->e[i].more = NULL;
   edits->e[i].off = off;
   edits->e[i].len = len;
   memcpy(edits->e[i].text, text.ptr, text.len);
@@ -65,9 +67,15 @@ static const char *cap_field(const struct wr_session *s) {
   return "max_tokens";
 }
 
+/* What is left of a bound when other attempts have brought some of the answer. */
+static int64_t left_of(int64_t tokens, int64_t spent) {
+  return tokens > spent ? tokens - spent : 1;
+}
+
 static void edit_cap(struct wr_session *s, struct edits *edits) {
   struct wr_request *rq = s->rq;
-  if (rq->cap_tokens < 0 || s->dialect == WR_DIALECT_NONE || s->dialect == WR_DIALECT_OLLAMA)
+  const int64_t cap = rq->cap_tokens, spent = wr_continue_spent(s);
+  if (s->dialect == WR_DIALECT_NONE || s->dialect == WR_DIALECT_OLLAMA || (cap < 0 && spent == 0))
     return;
   char text[64];
   bool found = false;
@@ -77,26 +85,53 @@ static void edit_cap(struct wr_session *s, struct edits *edits) {
     uint64_t n = 0;
     if (!is_held(rq, v)) continue;
     found = true;
-    if (wr_json_u64(wr_json_stream_raw(rq->scan, (size_t)i), &n) == WR_OK &&
-        n <= (uint64_t)rq->cap_tokens)
-      continue;
-    int len = snprintf(text, sizeof text, "%" PRId64, rq->cap_tokens);
+    bool known = wr_json_u64(wr_json_stream_raw(rq->scan, (size_t)i), &n) == WR_OK &&
+                 n <= (cap < 0 ? INT64_MAX : (uint64_t)cap);
+    if (known ? spent == 0 : cap < 0) continue;
+    int len = snprintf(text, sizeof text, "%" PRId64, left_of(known ? (int64_t)n : cap, spent));
     edit_add(edits, v->off, v->len, wr_span_make(text, (size_t)len));
   }
-  if (found || rq->body.count == 0) return;
+  if (found || cap < 0 || rq->body.count == 0) return;
   const struct wr_view *first = wr_viewq_peek(&rq->body, 0);
   if (wr_json_stream_value(rq->scan, WR_RQ_MODEL)->type == WR_JSON_MISSING) return;
   const char *brace = memchr(first->ptr, '{', first->len);
   if (!brace) return;
-  int len = snprintf(text, sizeof text, "\"%s\":%" PRId64 ",", cap_field(s), rq->cap_tokens);
+  int len = snprintf(text, sizeof text, "\"%s\":%" PRId64 ",", cap_field(s),
+                     left_of(cap, spent));
   edit_add(edits, (uint64_t)(brace - first->ptr) + 1, 0, wr_span_make(text, (size_t)len));
 }
 
-static void edits_make(struct wr_session *s, struct edits *edits) {
+/* What is to be gone on with. */
+static enum wr_err edit_continue(struct wr_session *s, struct edits *edits) {
+  struct wr_viewq *message = NULL;
+  uint64_t off = 0;
+  enum wr_err err = wr_continue_message(s, &message, &off);
+  if (err != WR_OK) return err;
+  edit_add(edits, off, 0, WR_SPAN(""));
+  for (size_t i = 0; i < edits->n; i++)
+    if (edits->e[i].off == off) edits->e[i].more = message;
+  struct wr_span members = wr_continue_members(s);
+  const struct wr_view *first = wr_viewq_peek(&s->rq->body, 0);
+  const char *brace = memchr(first->ptr, '{', first->len);
+  if (members.len && brace) edit_add(edits, (uint64_t)(brace - first->ptr) + 1, 0, members);
+  return WR_OK;
+}
+
+static enum wr_err edits_make(struct wr_session *s, struct edits *edits) {
   edits->n = 0;
-  if (!s->rq->scan) return;
+  if (!s->rq->scan) return WR_OK;
   edit_model(s, edits);
   edit_cap(s, edits);
+  return s->committed ? edit_continue(s, edits) : WR_OK;
+}
+
+/* Of the body, with its edits. */
+static uint64_t edited_bytes(const struct edits *edits, uint64_t length) {
+  for (size_t i = 0; i < edits->n; i++) {
+    const struct edit *e = &edits->e[i];
+    length = length + e->text_len + (e->more ? e->more->bytes : 0) - e->len;
+  }
+  return length;
 }
 
 /* Fields of the client that don't pass. */
@@ -152,7 +187,7 @@ static enum wr_err put_framing(struct wr_buf *out, const struct wr_session *s,
   if (*chunked) return wr_http1_put_field(out, WR_SPAN("transfer-encoding"), WR_SPAN("chunked"));
   uint64_t length = rq->length_known ? rq->content_length : rq->body.bytes;
   if (length == 0 && (rq->method == WR_METHOD_GET || rq->method == WR_METHOD_HEAD)) return WR_OK;
-  for (size_t i = 0; i < edits->n; i++) length = length + edits->e[i].text_len - edits->e[i].len;
+  length = edited_bytes(edits, length);
   return wr_http1_put_field_u64(out, WR_SPAN("content-length"), length);
 }
 
@@ -225,6 +260,10 @@ static enum wr_err write_body(struct wr_session *s, const struct edits *edits) {
     WR_DCHECK(e->off >= at);
     err = write_held(s, at, e->off);
     if (err == WR_OK) err = write_copy(s, wr_span_make(e->text, e->text_len));
+    for (size_t k = 0; err == WR_OK && e->more && k < e->more->count; k++) {
+      struct wr_view v = wr_view_keep(wr_viewq_peek(e->more, k));
+      err = wr_conn_write(s->at->conn, &v);
+    }
     at = e->off + e->len;
     wr_loop_stats(s->relay->loop)->copy_bytes[WR_COPY_EDIT] += e->text_len;
   }
@@ -233,19 +272,19 @@ static enum wr_err write_body(struct wr_session *s, const struct edits *edits) {
 
 enum wr_err wr_request_send(struct wr_session *s) {
   struct edits edits;
-  edits_make(s, &edits);
+  enum wr_err err = edits_make(s, &edits);
+  if (err != WR_OK) return err;
   char *room = wr_relay_scratch(s->relay, HEAD_ROOM);
   if (!room) return WR_E_NOMEM;
   struct wr_buf out;
   wr_buf_init(&out, room, HEAD_ROOM);
   bool chunked = false;
-  enum wr_err err = put_head(s, &out, &edits, &chunked);
+  err = put_head(s, &out, &edits, &chunked);
   if (err != WR_OK) return err == WR_E_ARG ? WR_E_INTERNAL : err;
   err = write_copy(s, wr_buf_span(&out));
   if (err != WR_OK || s->rq->body.bytes == 0) return err;
   if (!chunked) return write_body(s, &edits);
-  uint64_t length = s->rq->body.bytes;
-  for (size_t i = 0; i < edits.n; i++) length = length + edits.e[i].text_len - edits.e[i].len;
+  uint64_t length = edited_bytes(&edits, s->rq->body.bytes);
   char head[WR_HTTP1_CHUNK_HEAD_BYTES];
   err = write_copy(s, wr_span_make(head, wr_http1_chunk_head(head, (size_t)length)));
   if (err == WR_OK) err = write_body(s, &edits);

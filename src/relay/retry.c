@@ -44,7 +44,7 @@ static uint64_t served(const struct wr_session *s, bool *unserved) {
     const struct wr_conf_upstream *up = &s->gen->conf->upstreams[g->members[i]];
     uint64_t peers = mask_of(s, g->members[i]);
     const char *name;
-    if (!peers) continue;
+    if (!peers || (wr_continue_is_on(s) && !wr_continue_is_able(up))) continue;
     if (wr_session_serves(s, up, &name)) all |= peers;
     else *unserved |= wr_dialect_served_by((enum wr_dialect)s->dialect, up->kind);
   }
@@ -70,6 +70,17 @@ uint64_t wr_retry_peers(const struct wr_session *s, bool *unserved) {
 uint64_t wr_retry_others(const struct wr_session *s) {
   bool unserved = false;
   return served(s, &unserved) & ~bit(s->at->peer);
+}
+
+bool wr_retry_can_go_on(const struct wr_session *s) {
+  const struct wr_conf_group *g = group_of(s);
+  for (size_t i = 0; s->attempts < g->attempts && i < g->member_count; i++) {
+    const struct wr_conf_upstream *up = &s->gen->conf->upstreams[g->members[i]];
+    const char *name;
+    uint64_t peers = wr_upstreams_mask(s->gen->upstreams, g->members[i]) & ~bit(s->at->peer);
+    if (peers && wr_continue_is_able(up) && wr_session_serves(s, up, &name)) return true;
+  }
+  return false;
 }
 
 /* What an upstream says itself: obeyed as its own SDKs do. */
@@ -105,7 +116,7 @@ static bool has_hook(const struct wr_session *s, uint32_t bit_of) {
 bool wr_retry_may_follow(const struct wr_session *s) {
   /* A policy reads the request even when it asks for the last time. */
   return has_hook(s, WR_HOOK_UPSTREAM_ERROR | WR_HOOK_RESPONSE_START) ||
-         s->attempts < group_of(s)->attempts || wr_hedge_may_follow(s);
+         s->attempts < group_of(s)->attempts || wr_hedge_may_follow(s) || wr_continue_is_on(s);
 }
 
 static unsigned why_of(const struct wr_session *s, enum wr_retry class) {
@@ -212,6 +223,32 @@ static enum wr_again by_policy(struct wr_session *s, const struct wr_verdict *v)
   return WR_AGAIN_YES;
 }
 
+/* Somebody who can go on with the stream: who hasn't been asked, else anybody but who has failed
+ * last. */
+static bool plan_other(struct wr_session *s) {
+  bool unserved = false;
+  if (plan(s, false)) return true;
+  struct wr_retry_state *r = &s->rq->retry;
+  uint64_t tried = s->tried;
+  s->tried = bit(s->at->peer);
+  r->at = NULL;
+  r->delay_ms = wr_retry_backoff_ms(&s->relay->rand, group_of(s)->backoff_ms, s->attempts);
+  if (group_of(s)->again && wr_retry_peers(s, &unserved)) return true;
+  s->tried = tried;
+  return false;
+}
+
+/* The client has content: all that can follow is somebody who goes on. The route has asked for
+ * that, whatever was wrong. */
+static enum wr_again go_on(struct wr_session *s, enum wr_err err, const struct wr_verdict *v) {
+  if (!s->route->continues) return WR_AGAIN_NO;
+  bool follows = wr_continue_wanted(s, err) && v->kind != WR_VERDICT_FAIL && is_held(s) &&
+                 s->attempts < group_of(s)->attempts && plan_other(s) && pays(s);
+  wr_continue_decided(s, follows);
+  if (s->rq) s->rq->retry.again = follows ? WR_AGAIN_YES : WR_AGAIN_NO;
+  return follows ? WR_AGAIN_YES : WR_AGAIN_NO;
+}
+
 static void ask_policy(struct wr_session *s, enum wr_retry class, struct wr_verdict *out) {
   const struct wr_retry_state *r = s->rq ? &s->rq->retry : NULL;
   bool status = class == WR_RETRY_STATUS && r;
@@ -242,7 +279,7 @@ enum wr_again wr_retry_judge(struct wr_session *s, enum wr_err err) {
     s->tried |= bit(s->at->peer);
   }
   if (has_hook(s, WR_HOOK_UPSTREAM_ERROR)) ask_policy(s, class, &v);
-  if (!open) return WR_AGAIN_NO;
+  if (!open) return go_on(s, err, &v);
   if (s->hedge) { /* another is on its way already */
     r->delay_ms = 0;
     r->again = WR_AGAIN_YES;

@@ -82,6 +82,9 @@ bool wr_retry_fall_back(struct wr_session *s, uint32_t group);
 /* Content has come that is held: is it fast enough to be shown? Sets WR_DUE_RATE with the first. */
 void wr_retry_count_chars(struct wr_session *s, struct wr_span text);
 bool wr_retry_is_fast(const struct wr_session *s);
+/* Is there anybody beside the peer that is asked who could go on with its answer, should it break
+ * off, and an attempt left for that? */
+bool wr_retry_can_go_on(const struct wr_session *s);
 /* Is another attempt possible after the one that runs, so that the request must be kept? */
 bool wr_retry_may_follow(const struct wr_session *s);
 

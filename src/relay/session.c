@@ -35,6 +35,7 @@ static void fields_reset(struct wr_session *s) {
   s->retry_after_ms = 0;
   s->reused = s->abortive = s->slow = s->tight = false;
   s->coalesced = s->queued_us = 0;
+  s->continued = s->continued_bytes = 0;
   s->hedged = 0;
   s->chunk_left = 0;
   s->method = 0;
@@ -85,6 +86,7 @@ static void request_parts_free(struct wr_session *s) {
   wr_hedge_drop(s, WR_HEDGE_DROPPED);
   wr_session_attempt_end(s, false);
   wr_queue_leave(s);
+  wr_continue_free(s);
   wr_request_free(s->rq);
   s->rq = NULL;
   wr_stream_clear(&s->stream);

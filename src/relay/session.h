@@ -112,6 +112,7 @@ struct wr_session {
   struct wr_request *rq;      /* owned */
   struct wr_attempt *at;      /* owned */
   struct wr_hedge *hedge;     /* owned; a second attempt beside `at` (relay/hedge.h) */
+  struct wr_continue *cont;   /* owned; NULL unless the route continues (relay/continue.h) */
   struct wr_peer *peer;       /* borrowed: gen's; of the last attempt, for the record */
   struct wr_relay_gen *gen;   /* ref; NULL between requests */
   const struct wr_conf_route *route; /* borrowed: gen's; NULL before it is known */
@@ -139,6 +140,8 @@ struct wr_session {
   struct wr_admitted admitted;
   uint32_t slow_from;         /* low bits of the client's sent bytes when it became slow */
   uint32_t slow_charged;      /* bytes that count in the process's for slow clients */
+  uint32_t continued;         /* times that another upstream went on */
+  uint32_t continued_bytes;   /* of text that the client had at the last of them */
   uint32_t coalesced;         /* events that were joined into others, or left out */
   uint64_t slow_since_ms, slow_moved_ms; /* when it became slow, and took something last */
   size_t join_at;             /* bytes in the log at which they are joined */

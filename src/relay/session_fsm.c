@@ -170,6 +170,7 @@ void wr_session_run(struct wr_task *task) {
   if (next < WR_STEPS && next != (enum wr_step)s->step) move(s, next);
   for (unsigned n = 0;; n++) {
     next = rows[s->step].run(s);
+    if (next == WR_STEP_WAIT && s->cont) next = (enum wr_step)wr_continue_gap(s);
     if (next >= WR_STEP_WAIT) break;
     move(s, next);
     if (n >= 64 &&

@@ -158,7 +158,7 @@ enum wr_step wr_step_pick(struct wr_session *s) {
   (void)model_for(peer->up, wr_session_model(s), &name);
   peer->attempts++;
   if (s->attempts && s->peer && s->peer->up != peer->up) WR_RELAY_COUNT(s->relay, fallbacks, 1);
-  return attempt_begin(s, peer, name, false);
+  return attempt_begin(s, peer, name, s->committed); /* a stream that waits takes no chances */
 }
 
 /* An attempt that follows at once on one at the same upstream has its place before that leaves. */
@@ -228,6 +228,7 @@ static void forget_answer(struct wr_session *s) {
   wr_heap_free(WR_HEAP_RELAY, s->answer_id);
   s->answer_id = NULL;
   s->answer_created = 0;
+  wr_continue_reset(s);
   s->rq->head_sent = false;
   s->rq->retry.chars = 0;
   s->rq->retry.rate_over = false;
@@ -254,7 +255,7 @@ static enum wr_step dial_anew(struct wr_session *s) {
 /* Entered when wr_session_attempt_failed found that there is another try; again when the wait
  * before it is over. */
 enum wr_step wr_step_retry(struct wr_session *s) {
-  WR_CHECK(s->rq != NULL && !s->committed);
+  WR_CHECK(s->rq != NULL && (!s->committed || wr_continue_is_on(s)));
   struct wr_retry_state *r = &s->rq->retry;
   if (!s->at) return s->due[WR_DUE_STEP] ? WR_STEP_WAIT : WR_STEP_PICK;
   if (s->hedge) {
@@ -265,8 +266,12 @@ enum wr_step wr_step_retry(struct wr_session *s) {
     return (enum wr_step)wr_hedge_take_over(s);
   }
   if (r->stale) return dial_anew(s);
-  wr_session_attempt_end(s, false);
-  forget_answer(s);
+  if (s->committed) {
+    wr_continue_begin(s);
+  } else {
+    wr_session_attempt_end(s, false);
+    forget_answer(s);
+  }
   WR_RELAY_COUNT(s->relay, retries[r->why], 1);
   r->again = WR_AGAIN_NO;
   if (!r->delay_ms) return WR_STEP_PICK;

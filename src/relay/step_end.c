@@ -92,6 +92,8 @@ static void record(struct wr_session *s) {
     .bytes_in = s->in_bytes,
     .bytes_out = s->out_bytes,
     .copied_bytes = s->copied,
+    .continued = s->continued,
+    .continued_bytes = s->continued_bytes,
     .hedge = wr_span_str(s->hedged ? wr_hedge_end_name(s->hedged - 1u) : ""),
     .joined_events = s->coalesced,
     .queued_us = s->queued_us,

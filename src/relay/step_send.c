@@ -223,26 +223,18 @@ static enum wr_err guard_check(const struct wr_session *s) {
   return seen ? WR_OK : WR_E_POLICY_ERROR;
 }
 
-/* The answer's head is here; on POOL_FULL nothing has happened. */
-static enum wr_err answered(struct wr_session *s, const struct wr_head *h, const char *base) {
+/* The body begins. */
+static void open_body(struct wr_session *s, const struct wr_head *h) {
   struct wr_attempt *at = s->at;
-  s->upstream_status = h->status;
-  s->no_body = h->framing == WR_FRAMING_NONE;
-  s->mode = (uint8_t)mode_of(s, h, base);
-  enum wr_err err = encoding_check(s, h, base);
-  if (err == WR_OK) err = guard_check(s);
-  if (err == WR_OK) err = write_answer_head(s, h, base);
-  if (err != WR_OK) return err;
-  if (!at->judged) wr_session_note_answer(s, h, base);
-  s->first_byte_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);
   at->keep_alive = h->keep_alive && s->rq->body_done;
   wr_http1_body_init(&at->body, (enum wr_framing)h->framing, h->content_length);
-  if (!(s->route->hooks & WR_HOOK_RESPONSE_START)) wr_headbuf_fini(&s->rq->answer);
+  if (!(s->route->hooks & WR_HOOK_RESPONSE_START) || s->committed)
+    wr_headbuf_fini(&s->rq->answer);
   wr_session_due_step(s, 0, WR_OK);
   wr_session_due(s, WR_DUE_POOL, 0);
   struct wr_conf_timeouts t = wr_session_timeouts(s);
   wr_session_due(s, WR_DUE_IDLE, t.idle_ms);
-  if (s->mode == WR_MODE_RAW) return WR_OK;
+  if (s->mode == WR_MODE_RAW) return;
   wr_session_due(s, WR_DUE_TOKEN, t.first_token_ms);
   if (s->mode == WR_MODE_EVENTS) {
     wr_sse_init(&at->cut.sse, s->route->event_bytes);
@@ -250,6 +242,37 @@ static enum wr_err answered(struct wr_session *s, const struct wr_head *h, const
   } else {
     wr_ndjson_init(&at->cut.lines, s->route->event_bytes);
   }
+}
+
+/* The client has a head already: this answer must be the same kind of stream. */
+static enum wr_err answered_again(struct wr_session *s, const struct wr_head *h,
+                                  const char *base) {
+  WR_DCHECK(wr_continue_is_on(s) && s->rq != NULL);
+  s->rq->retry.status = h->status;
+  if (h->status < 200 || h->status > 299) return WR_E_UPSTREAM_STATUS;
+  if (h->framing == WR_FRAMING_NONE || mode_of(s, h, base) != (enum wr_mode)s->mode)
+    return WR_E_UPSTREAM_SYNTAX;
+  enum wr_err err = encoding_check(s, h, base);
+  if (err != WR_OK) return err;
+  wr_continue_start(s);
+  open_body(s, h);
+  return WR_OK;
+}
+
+/* The answer's head is here; on POOL_FULL nothing has happened. */
+static enum wr_err answered(struct wr_session *s, const struct wr_head *h, const char *base) {
+  if (s->committed) return answered_again(s, h, base);
+  s->upstream_status = h->status;
+  s->no_body = h->framing == WR_FRAMING_NONE;
+  s->mode = (uint8_t)mode_of(s, h, base);
+  enum wr_err err = encoding_check(s, h, base);
+  if (err == WR_OK) err = guard_check(s);
+  if (err == WR_OK) err = write_answer_head(s, h, base);
+  if (err != WR_OK) return err;
+  if (!s->at->judged) wr_session_note_answer(s, h, base);
+  s->first_byte_us = (uint32_t)(wr_loop_now_us(s->relay->loop) - s->started_us);
+  open_body(s, h);
+  if (s->route->continues && s->mode != WR_MODE_RAW) wr_continue_watch(s);
   return WR_OK;
 }
 
@@ -282,7 +305,7 @@ static enum wr_err judge(struct wr_session *s, struct wr_head *h) {
 }
 
 enum wr_step wr_step_wait_first_byte(struct wr_session *s) {
-  WR_CHECK(s->rq != NULL && !s->committed);
+  WR_CHECK(s->rq != NULL && (!s->committed || wr_continue_is_on(s)));
   struct wr_attempt *at = s->at;
   struct wr_head *h = &s->relay->head;
   s->relay->head_of = NULL; /* an answer's now */

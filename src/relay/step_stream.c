@@ -66,6 +66,7 @@ static enum wr_step source_ended(struct wr_session *s) {
   if (other != WR_STEP_WAIT) return other;
   s->source_done = s->clean = true;
   wr_session_attempt_end(s, s->at->keep_alive && s->at->body_ended);
+  wr_continue_end(s);
   s->due[WR_DUE_TOTAL] = 0; /* the rest is between the client and the kernel */
   return WR_STEP_FLUSH;
 }
@@ -74,6 +75,7 @@ static enum wr_step source_ended(struct wr_session *s) {
 static enum wr_step stopped(struct wr_session *s) {
   WR_DCHECK(s->source_done);
   wr_session_attempt_end(s, false);
+  wr_continue_end(s);
   s->due[WR_DUE_TOTAL] = 0;
   return WR_STEP_FLUSH;
 }
@@ -116,7 +118,8 @@ static void await(struct wr_session *s, bool blocked) {
 /* WAIT when the answer has begun, or is held on. */
 static enum wr_step before_commit(struct wr_session *s, enum wr_err err, bool blocked) {
   WR_DCHECK(!s->committed && s->rq != NULL);
-  if (s->rq->retry.again != WR_AGAIN_NO) return wr_session_attempt_failed(s, err, none());
+  if (s->rq->retry.again != WR_AGAIN_NO && !wr_continue_is_on(s))
+    return wr_session_attempt_failed(s, err, none());
   /* What is held takes memory: when that is short it must flow. */
   if (s->policy_failed && !has_content(s) && s->route->commit != WR_COMMIT_ALIVE)
     return WR_STEP_WAIT; /* nothing was shown: a status says it better than an error event */

@@ -98,6 +98,17 @@ static void print_hedges(const struct shards *shards, struct wr_prom *out) {
   }
 }
 
+static void print_continued(const struct shards *shards, struct wr_prom *out) {
+  static const char *const ends[WR_CONTINUE_ENDS] = { "joined", "failed", "refused" };
+  wr_prom_family(out, WR_METRIC_CONTINUED);
+  for (unsigned e = 0; e < WR_CONTINUE_ENDS; e++) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < shards->n; i++)
+      if (shards->list[i].relay) sum += load(&shards->list[i].relay->continued[e]);
+    wr_prom_one(out, "result", ends[e], sum);
+  }
+}
+
 static void print_relays(const struct shards *shards, struct wr_prom *out) {
   static const struct {
     enum wr_metric metric;
@@ -117,6 +128,7 @@ static void print_relays(const struct shards *shards, struct wr_prom *out) {
   print_retries(shards, out);
   print_queue(shards, out);
   print_hedges(shards, out);
+  print_continued(shards, out);
 }
 
 static void print_slow(const struct shards *shards, struct wr_prom *out) {

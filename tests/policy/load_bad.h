@@ -275,6 +275,19 @@ static const struct bad {
   { 3, "route 'r': 'commit' must be \"content\" or \"alive\", not \"now\"",
     BASE_L BASE_U
     "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", commit = \"now\" }\n" },
+  { 3, "route 'r': 'continue' needs an upstream in 'u' that can go on with an answer",
+    BASE_L BASE_U
+    "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", continue = true }\n" },
+  { 5, "route 'r': 'continue' needs a second attempt: 'retry.attempts' of 'g' is 1",
+    BASE_L BASE_U
+    "weir.upstream \"p\" { kind = \"mock\", prefill = true }\n"
+    "weir.group \"g\" { \"u\", \"p\", retry = { attempts = 1 } }\n"
+    "weir.route \"r\" { match = { path = \"/x\" }, to = \"g\", continue = true }\n" },
+  { 2, "upstream 'p': 'prefill' must be \"false\", \"assistant\", \"prefix\" or \"vllm\", not "
+       "\"yes\"",
+    BASE_L "weir.upstream \"p\" { kind = \"mock\", prefill = \"yes\" }\n" },
+  { 2, "upstream 'p': 'prefill' must be true, false or a string, not an integer",
+    BASE_L "weir.upstream \"p\" { kind = \"mock\", prefill = 1 }\n" },
   { 3, "route 'r': 'cache' is not available in this version",
     BASE_L BASE_U
     "weir.route \"r\" { match = { path = \"/x\" }, to = \"u\", cache = { ttl = \"10m\" } }\n" },
