@@ -25,6 +25,20 @@ export const chatBody = { model: 'test-model', messages: [{ role: 'user', conten
 export const responsesBody = { model: 'test-model', input: question };
 export const messagesBody = { model: 'test-model', max_tokens: 4096, messages: [{ role: 'user', content: question }] };
 
+// Clients of a weir of their own, which does `action` for whoever doesn't read, and what its metrics say.
+export function slowly(action) {
+  const [at, admin] = process.env[`WEIR_SLOW_${action.toUpperCase()}`].split(' ');
+  return {
+    openai: new OpenAI({ baseURL: `${at}/v1`, apiKey: 'sk-test', maxRetries: 0, timeout: patienceMs }),
+    anthropic: new Anthropic({ baseURL: at, apiKey: 'sk-ant-test', maxRetries: 0, timeout: patienceMs }),
+    metric: async (name) => {
+      const text = await (await fetch(`${admin}/metrics`)).text();
+      const line = text.split('\n').find((l) => l.startsWith(`${name} `));
+      return Number(line?.slice(name.length) ?? NaN);
+    },
+  };
+}
+
 // What the mock does to a stream that has begun; each must reach the caller as an error.
 export const STREAM_FAULTS =
   ['stall@12', 'reset@12', 'cut@12', 'truncate@12', 'bad-chunk@12', 'bad-json@12', 'error@12'];

@@ -4,9 +4,9 @@ import { describe, it } from 'node:test';
 
 import * as c from './common.mjs';
 
-// The configuration has policies for these models: the first is cut by its budget, the second without a reason, the
-// third meets a 503 first.
-const CUT = { 'cut-budget': 'length', 'cut-words': 'content_filter' };
+// The configuration has policies for these models: on_event cuts the first by its budget, the second without a reason, on_text
+// the others; one more meets a 503 first.
+const CUT = { 'cut-budget': 'length', 'cut-words': 'content_filter', 'cut-text-budget': 'length', 'cut-text': 'content_filter' };
 
 async function chat(model, options = c.ask()) {
   const seen = { text: '', roles: 0, finish: [] };
