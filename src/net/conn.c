@@ -452,6 +452,10 @@ void wr_conn_close(struct wr_conn *conn) {
   wr_viewq_fini(&conn->in);
   wr_view_drop(&conn->late);
   if (conn->tls) wr_tls_stop(conn->tls);
+  if (conn->fin && !conn->tls && wr_conn_unsent_bytes(conn) == 0) {
+    wr_conn_end(conn); /* both ends are done: closing says so, without a shutdown before it */
+    return;
+  }
   conn->dying_due_ms = wr_loop_now_ms(conn->loop) + WR_CONN_LINGER_MS;
   wr_list_push_back(&conn->loop->dying, &conn->dying_link);
   conn->fin_wanted = true;

@@ -144,7 +144,7 @@ static bool write_some(struct wr_logger *logger) {
   size_t n = logger->len;
   if (!log->file) {
     n = batch_bytes(logger);
-    if (!is_writable(log->fd)) return false;
+    if (!log->path && !is_writable(log->fd)) return false; /* what we opened doesn't block */
   }
   ssize_t done = write(log->fd, logger->bytes + logger->start, n);
   if (done < 0) return errno == EINTR;

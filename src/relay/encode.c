@@ -156,6 +156,16 @@ static bool has_frames(const struct wr_session *s) {
   return s->committed && (wr_reader_left(&s->reader) > 0 || s->chunk_left > 0);
 }
 
+/* The answer's end leaves with its last frame, in one write. */
+static enum wr_err put_end(struct wr_session *s) {
+  if (!s->source_done || !s->clean) return WR_OK;
+  if (wr_reader_left(&s->reader) > 0 || s->chunk_left > 0) return WR_OK;
+  struct wr_view end = wr_view_static(WR_HTTP1_LAST_CHUNK);
+  enum wr_err err = s->chunked ? wr_conn_write(s->client, &end) : WR_OK;
+  if (err == WR_OK) s->clean = false; /* it is written once */
+  return err;
+}
+
 enum wr_err wr_session_drain_log(struct wr_session *s) {
   enum wr_err err = WR_OK, sent = WR_OK;
   bool wrote = false;
@@ -167,6 +177,7 @@ enum wr_err wr_session_drain_log(struct wr_session *s) {
       err = put_frames(s, window);
       wrote = true;
     }
+    if (err == WR_OK) err = put_end(s);
     sent = wr_conn_flush(s->client); /* also when memory is short: what leaves gives some back */
     unsent = wr_conn_unsent_bytes(s->client);
   } while (err == WR_OK && sent == WR_OK && has_frames(s) && unsent == 0);

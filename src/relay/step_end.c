@@ -17,12 +17,6 @@ enum wr_step wr_step_flush(struct wr_session *s) {
   WR_CHECK(s->source_done && s->at == NULL);
   enum wr_err err = wr_session_drain_log(s);
   bool drained = wr_reader_left(&s->reader) == 0 && s->chunk_left == 0;
-  if (err == WR_OK && drained && s->clean) {
-    struct wr_view end = wr_view_static(WR_HTTP1_LAST_CHUNK);
-    if (s->chunked) err = wr_conn_write(s->client, &end);
-    if (err == WR_OK) s->clean = false; /* the end is written once */
-    if (err == WR_OK) err = wr_conn_flush(s->client);
-  }
   if (err != WR_OK && err != WR_E_POOL_FULL) return wr_session_client_gone(s);
   wr_session_due(s, WR_DUE_POOL, 0);
   if (err == WR_E_POOL_FULL)

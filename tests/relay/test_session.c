@@ -23,6 +23,20 @@ static void complete_stream(void **state) {
   rig_close(&r);
 }
 
+/* Request and answer cross each side once: the end leaves with the last event. */
+static void whole_answer_is_one_write(void **state) {
+  (void)state;
+  struct rig r;
+  rig_init(&r);
+  rig_open(&r);
+  answer_with(&r, whole_answer());
+  uint64_t before = wr_loop_stats(r.w.loop)->writes;
+  ask(&r, ASK);
+  TURN_UNTIL(&r.w, rig_dechunk(r.got, body, sizeof body, NULL));
+  assert_int_equal(wr_loop_stats(r.w.loop)->writes - before, 4);
+  rig_close(&r);
+}
+
 /* The upstream breaks off after every number of bytes: never a clean end unless the answer is
  * whole. */
 static void upstream_breaks_at(struct rig *r, size_t n, bool reset) {
@@ -412,14 +426,14 @@ static void bad_requests(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(complete_stream),    cmocka_unit_test(upstream_breaks),
-    cmocka_unit_test(ends_of_dialect),    cmocka_unit_test(request_splits),
-    cmocka_unit_test(request_edits),      cmocka_unit_test(pipelining),
-    cmocka_unit_test(client_leaves),      cmocka_unit_test(retry_connect),
-    cmocka_unit_test(stale_connection),   cmocka_unit_test(commit_point),
-    cmocka_unit_test(heartbeat_and_idle), cmocka_unit_test(total_deadline),
-    cmocka_unit_test(request_deadlines),  cmocka_unit_test(plain_answers),
-    cmocka_unit_test(bad_requests),
+    cmocka_unit_test(complete_stream), cmocka_unit_test(whole_answer_is_one_write),
+    cmocka_unit_test(upstream_breaks), cmocka_unit_test(ends_of_dialect),
+    cmocka_unit_test(request_splits),  cmocka_unit_test(request_edits),
+    cmocka_unit_test(pipelining),      cmocka_unit_test(client_leaves),
+    cmocka_unit_test(retry_connect),   cmocka_unit_test(stale_connection),
+    cmocka_unit_test(commit_point),    cmocka_unit_test(heartbeat_and_idle),
+    cmocka_unit_test(total_deadline),  cmocka_unit_test(request_deadlines),
+    cmocka_unit_test(plain_answers),   cmocka_unit_test(bad_requests),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
