@@ -71,4 +71,31 @@ weir.route "all" { match = { path = "/*" }, to = "g" }
     s:stop()
     three:stop()
   end))
+
+  -- Where one address answers with a failure and the other isn't there, the client hears the answer.
+  it("has an address that is dead: the answer of the other is the client's", io_.test(function()
+    local file = files.temp_dir() .. "/hosts"
+    local alive = weir.mock("--fault status:500")
+    hosts(file, "127.0.0.1", "127.0.0.5")
+    local s = weir.run {
+      workers = 1,
+      before = "export CARES_HOSTS=" .. file .. ";",
+      conf = ([[
+weir.upstream "a" { kind = "openai-compatible", url = "http://twins.example:%d",
+  breaker = { failures = 1000, rate = 1 } }
+weir.group "g" { "a", retry = { attempts = 2, backoff = "1ms", on = { "connect", "5xx" }, budget = 1 } }
+weir.route "all" { match = { path = "/*" }, to = "g" }
+]]):format(alive.port),
+    }
+    io_.eventually("two peers", function()
+      return addresses(s) == ("127.0.0.1:%d 127.0.0.5:%d"):format(alive.port, alive.port)
+    end)
+    for _ = 1, 6 do
+      local r = assert(http.fetch(weir.chat { port = s.port }))
+      assert.equal(500, r.status, r.body)
+    end
+    for _, l in ipairs(s:lines(6)) do assert.equal("upstream_status", l.error, l.why) end
+    s:stop()
+    alive:stop()
+  end))
 end)

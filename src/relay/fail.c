@@ -242,7 +242,11 @@ enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_sp
   int status = wr_err_status(err);
   if (status == 0) status = 500;
   /* Where nobody else could be asked, what the last one said stands. */
-  if (err == WR_E_UPSTREAM_STATUS && s->rq && s->rq->retry.status) status = s->rq->retry.status;
+  if (err == WR_E_UPSTREAM_STATUS && s->rq && s->rq->retry.status) {
+    const struct wr_retry_state *r = &s->rq->retry;
+    status = r->status;
+    if (r->retry_after_ms > 0) s->retry_after_ms = (uint32_t)r->retry_after_ms; /* a day at most */
+  }
   char body[1024];
   struct wr_buf out;
   wr_buf_init(&out, body, sizeof body);
@@ -323,6 +327,10 @@ static enum wr_step fail_as_told(struct wr_session *s, enum wr_err err) {
   return wr_session_refuse(s, status, text, NULL);
 }
 
+static bool is_unreached(unsigned err) {
+  return err == WR_E_CONNECT || err == WR_E_CONNECT_TIMEOUT || err == WR_E_RESOLVE;
+}
+
 enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, struct wr_span why) {
   WR_CHECK(s->at != NULL);
   if (err == WR_E_IO || err == WR_E_CLIENT_GONE) err = WR_E_RESET;
@@ -339,6 +347,9 @@ enum wr_step wr_session_attempt_failed(struct wr_session *s, enum wr_err err, st
   }
   err = wr_continue_err(s, err);
   if (err == WR_E_RESET && s->events > 0 && s->committed) err = WR_E_TRUNCATED;
+  /* What somebody said before tells more than that the last one wasn't there. */
+  if (!s->committed && s->retry_err && is_unreached(err) && !is_unreached(s->retry_err))
+    return wr_session_fail(s, (enum wr_err)s->retry_err, none());
   return wr_session_fail(s, err, why);
 }
 

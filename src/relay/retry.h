@@ -55,6 +55,7 @@ struct wr_retry_state {
   uint64_t delay_ms;      /* before the next attempt */
   uint64_t busy;          /* bit a peer: asked to be left alone */
   uint64_t refused;       /* bit a peer: of upstreams that don't want the request again */
+  uint64_t unreached;     /* bit a peer: addresses that could not be connected to */
   uint64_t busy_until_ms; /* the first of them may be asked again; the loop's clock */
   uint32_t home;          /* the group that the request came to: its budget */
   const struct wr_conf_upstream *at; /* borrowed: the generation's; whose other peers come first;

@@ -168,12 +168,17 @@ static void place_more(struct wr_session *s, const struct wr_peer *peer) {
 }
 
 /* One address of a name that can't be reached doesn't make an attempt fail: the next of them is
- * asked, within the same attempt and its time. NULL: there is none. */
+ * asked, within the same attempt and its time. One that answered an earlier attempt may be asked
+ * once more: what it says tells the client more than that another one isn't there. NULL: there is
+ * none. */
 static struct wr_peer *next_address(struct wr_session *s, enum wr_err err) {
   if (err != WR_E_CONNECT && err != WR_E_TLS && err != WR_E_TLS_VERIFY) return NULL;
   if (s->hedge) return NULL; /* the attempt beside this one goes on already */
-  s->tried |= UINT64_C(1) << s->at->peer->index;
-  return wr_peer_sibling(s->at->peer, s->tried);
+  struct wr_retry_state *r = &s->rq->retry;
+  uint64_t bit = UINT64_C(1) << s->at->peer->index;
+  s->tried |= bit;
+  r->unreached |= bit;
+  return wr_peer_sibling(s->at->peer, r->unreached | r->refused | r->busy);
 }
 
 static enum wr_step dial_other(struct wr_session *s, struct wr_peer *peer, enum wr_err err) {
