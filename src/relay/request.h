@@ -24,6 +24,8 @@ enum wr_request_path {
   WR_RQ_MAX_TOKENS,
   WR_RQ_MAX_COMPLETION_TOKENS,
   WR_RQ_MAX_OUTPUT_TOKENS,
+  WR_RQ_NUM_PREDICT, /* Ollama's, and what it lies in */
+  WR_RQ_OPTIONS,
   WR_RQ_MESSAGES, /* from here on only where they begin matters */
   WR_RQ_INPUT,
   WR_RQ_PROMPT,

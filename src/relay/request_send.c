@@ -72,15 +72,56 @@ static int64_t left_of(int64_t tokens, int64_t spent) {
   return tokens > spent ? tokens - spent : 1;
 }
 
+/* A member with the cap before all others. */
+static void edit_front(const struct wr_request *rq, struct edits *edits, const char *name,
+                       int64_t tokens, const char *end) {
+  const struct wr_view *first = wr_viewq_peek(&rq->body, 0);
+  const char *brace = memchr(first->ptr, '{', first->len);
+  if (!brace) return;
+  char text[64];
+  int len = snprintf(text, sizeof text, "\"%s\":%" PRId64 "%s", name, tokens, end);
+  edit_add(edits, (uint64_t)(brace - first->ptr) + 1, 0, wr_span_make(text, (size_t)len));
+}
+
+/* The first byte of the body from an offset on that isn't white space; 0: it isn't held. */
+static char held_byte(const struct wr_request *rq, uint64_t off) {
+  for (size_t i = 0; i < rq->body.count; i++) {
+    const struct wr_view *v = wr_viewq_peek(&rq->body, i);
+    for (; off < v->len; off++)
+      if (!memchr(" \t\r\n", v->ptr[off], 4)) return v->ptr[off];
+    off -= v->len;
+  }
+  return 0;
+}
+
+/* Ollama has its bound in an object, which may not be there. */
+static void edit_options(const struct wr_request *rq, int64_t tokens, struct edits *edits) {
+  const struct wr_json_stream_value *v = wr_json_stream_value(rq->scan, WR_RQ_OPTIONS);
+  char text[64];
+  int len;
+  if (v->type == WR_JSON_OBJECT && v->off < rq->body.bytes) {
+    bool empty = held_byte(rq, v->off + 1) == '}';
+    len = snprintf(text, sizeof text, "\"num_predict\":%" PRId64 "%s", tokens,
+                   empty ? "" : ",");
+    edit_add(edits, v->off + 1, 0, wr_span_make(text, (size_t)len));
+  } else if (is_held(rq, v)) { /* null, or what the upstream would refuse */
+    len = snprintf(text, sizeof text, "{\"num_predict\":%" PRId64 "}", tokens);
+    edit_add(edits, v->off, v->len, wr_span_make(text, (size_t)len));
+  } else {
+    edit_front(rq, edits, "options\":{\"num_predict", tokens, "},");
+  }
+}
+
 static void edit_cap(struct wr_session *s, struct edits *edits) {
   struct wr_request *rq = s->rq;
   const int64_t cap = rq->cap_tokens, spent = wr_continue_spent(s);
-  if (s->dialect == WR_DIALECT_NONE || s->dialect == WR_DIALECT_OLLAMA || (cap < 0 && spent == 0))
-    return;
+  if (s->dialect == WR_DIALECT_NONE || (cap < 0 && spent == 0)) return;
+  bool ollama = s->dialect == WR_DIALECT_OLLAMA;
   char text[64];
   bool found = false;
   /* Every field that bounds the answer is held to the cap: the upstream may go by any of them. */
-  for (int i = WR_RQ_MAX_TOKENS; i <= WR_RQ_MAX_OUTPUT_TOKENS; i++) {
+  int last = ollama ? WR_RQ_NUM_PREDICT : WR_RQ_MAX_OUTPUT_TOKENS;
+  for (int i = ollama ? WR_RQ_NUM_PREDICT : WR_RQ_MAX_TOKENS; i <= last; i++) {
     const struct wr_json_stream_value *v = wr_json_stream_value(rq->scan, (size_t)i);
     uint64_t n = 0;
     if (!is_held(rq, v)) continue;
@@ -92,13 +133,9 @@ static void edit_cap(struct wr_session *s, struct edits *edits) {
     edit_add(edits, v->off, v->len, wr_span_make(text, (size_t)len));
   }
   if (found || cap < 0 || rq->body.count == 0) return;
-  const struct wr_view *first = wr_viewq_peek(&rq->body, 0);
   if (wr_json_stream_value(rq->scan, WR_RQ_MODEL)->type == WR_JSON_MISSING) return;
-  const char *brace = memchr(first->ptr, '{', first->len);
-  if (!brace) return;
-  int len = snprintf(text, sizeof text, "\"%s\":%" PRId64 ",", cap_field(s),
-                     left_of(cap, spent));
-  edit_add(edits, (uint64_t)(brace - first->ptr) + 1, 0, wr_span_make(text, (size_t)len));
+  if (ollama) edit_options(rq, left_of(cap, spent), edits);
+  else edit_front(rq, edits, cap_field(s), left_of(cap, spent), ",");
 }
 
 /* What is to be gone on with. */

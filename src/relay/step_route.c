@@ -61,7 +61,10 @@ static void read_fields(struct wr_session *s) {
   struct wr_span stream = wr_request_value(rq, WR_RQ_STREAM);
   if (wr_span_eq(stream, WR_SPAN("true"))) rq->stream = 1;
   if (wr_span_eq(stream, WR_SPAN("false"))) rq->stream = 0;
-  for (int i = WR_RQ_MAX_TOKENS; i <= WR_RQ_MAX_OUTPUT_TOKENS; i++) {
+  /* What the API goes by alone: a field of another one would tell policies what isn't so. */
+  bool ollama = s->dialect == WR_DIALECT_OLLAMA;
+  int last = ollama ? WR_RQ_NUM_PREDICT : WR_RQ_MAX_OUTPUT_TOKENS;
+  for (int i = ollama ? WR_RQ_NUM_PREDICT : WR_RQ_MAX_TOKENS; i <= last; i++) {
     uint64_t n = 0;
     if (wr_json_u64(wr_request_value(rq, (enum wr_request_path)i), &n) == WR_OK && n <= INT64_MAX)
       rq->max_tokens = (int64_t)n;

@@ -171,6 +171,46 @@ static void request_edits(void **state) {
   rig_close(&r);
 }
 
+/* The same for Ollama, whose bound lies deeper. */
+static void ollama_edits(void **state) {
+  (void)state;
+  static const struct {
+    const char *from, *to;
+  } cases[] = {
+    { "{\"model\":\"m\"}", "{\"options\":{\"num_predict\":5},\"model\":\"m\"}" },
+    { "{\"model\":\"m\",\"options\":null}", "{\"model\":\"m\",\"options\":{\"num_predict\":5}}" },
+    { "{\"options\":{ },\"model\":\"m\"}", "{\"options\":{\"num_predict\":5 },\"model\":\"m\"}" },
+    { "{\"options\":{\"seed\":{}},\"model\":\"m\"}",
+      "{\"options\":{\"num_predict\":5,\"seed\":{}},\"model\":\"m\"}" },
+    { "{\"options\":{\"num_predict\":-1},\"model\":\"m\"}",
+      "{\"options\":{\"num_predict\":5},\"model\":\"m\"}" },
+    { "{\"options\":{\"num_predict\":4},\"model\":\"m\"}",
+      "{\"options\":{\"num_predict\":4},\"model\":\"m\"}" },
+    { "{\"max_tokens\":9,\"options\":{\"num_predict\":4},\"options\":{\"a\":1},\"model\":\"m\"}",
+      "{\"max_tokens\":9,\"options\":{\"num_predict\":4},\"options\":{\"num_predict\":5,"
+      "\"a\":1},\"model\":\"m\"}" },
+  };
+  struct rig r;
+  rig_init(&r);
+  r.routes[0].output_tokens = 5;
+  r.upstreams[0].kind = WR_KIND_OLLAMA;
+  rig_open(&r);
+  for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+    char text[512];
+    snprintf(text, sizeof text,
+             "POST /api/chat HTTP/1.1\r\nhost: h\r\ncontent-length: %zu\r\n\r\n%s",
+             strlen(cases[c].from), cases[c].from);
+    assert_true(rig_dial(&r));
+    rig_write(r.client, text, strlen(text));
+    TURN_UNTIL(&r.w, r.up_count > 0 && rig_request_bytes(r.ups[0]->text) > 0);
+    assert_string_equal(strstr(r.ups[0]->text, "\r\n\r\n") + 4, cases[c].to);
+    rig_client_drop(&r);
+    TURN_UNTIL(&r.w, wr_relay_connections(r.relay) == 0);
+    rig_ups_drop(&r);
+  }
+  rig_close(&r);
+}
+
 /* Requests in one breath are answered in order, over one upstream connection. */
 static void pipelining(void **state) {
   (void)state;
@@ -429,7 +469,8 @@ int main(void) {
     cmocka_unit_test(complete_stream), cmocka_unit_test(whole_answer_is_one_write),
     cmocka_unit_test(upstream_breaks), cmocka_unit_test(ends_of_dialect),
     cmocka_unit_test(request_splits),  cmocka_unit_test(request_edits),
-    cmocka_unit_test(pipelining),      cmocka_unit_test(client_leaves),
+    cmocka_unit_test(ollama_edits),    cmocka_unit_test(pipelining),
+       cmocka_unit_test(client_leaves),
     cmocka_unit_test(retry_connect),   cmocka_unit_test(stale_connection),
     cmocka_unit_test(commit_point),    cmocka_unit_test(heartbeat_and_idle),
     cmocka_unit_test(total_deadline),  cmocka_unit_test(request_deadlines),
