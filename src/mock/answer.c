@@ -23,9 +23,36 @@ static uint64_t thought_seed(const struct wr_mock_answer *a) {
   return wr_hash_mix64(a->seed ^ 0x7468);
 }
 
+/* A choice's text behind what the client has of it. */
+static void start_text(const struct wr_mock_answer *a, unsigned choice, struct wr_mock_text *out) {
+  char room[WR_MOCK_TOKEN_BYTES];
+  wr_mock_text_init(out, a->seed + choice, a->numbered);
+  for (uint32_t i = 0; choice == 0 && i < a->given; i++) (void)wr_mock_text_next(out, room);
+}
+
 static void start_texts(struct wr_mock_answer *a, bool thoughts) {
-  for (unsigned i = 0; i < WR_MOCK_CHOICES; i++)
-    wr_mock_text_init(&a->texts[i], thoughts ? thought_seed(a) : a->seed + i, a->numbered);
+  for (unsigned i = 0; i < WR_MOCK_CHOICES; i++) {
+    if (thoughts) wr_mock_text_init(&a->texts[i], thought_seed(a), a->numbered);
+    else start_text(a, i, &a->texts[i]);
+  }
+}
+
+/* What the client has isn't said again, nor thought about. */
+static void take_prefill(struct wr_mock_answer *a) {
+  char room[WR_MOCK_TOKEN_BYTES];
+  struct wr_mock_text text;
+  uint32_t left = a->ask.prefill_bytes;
+  if (left == 0 || a->calls || a->replay) return;
+  wr_mock_text_init(&text, a->seed, a->numbered);
+  while (a->tokens > 0) {
+    size_t n = wr_mock_text_next(&text, room).len;
+    if (n > left) break;
+    left -= (uint32_t)n;
+    a->given++;
+    a->tokens--;
+  }
+  a->given_bytes = a->tokens > 0 ? (uint8_t)left : 0;
+  a->reasoning = 0;
 }
 
 void wr_mock_answer_init(struct wr_mock_answer *a, const struct wr_mock_ask *ask,
@@ -43,6 +70,7 @@ void wr_mock_answer_init(struct wr_mock_answer *a, const struct wr_mock_ask *ask
   a->tokens = knobs->tokens;
   a->reasoning = knobs->reasoning;
   if (a->reasoning == 0 && ask->thinking) a->reasoning = THOUGHT_TOKENS;
+  take_prefill(a);
   if (!a->calls && ask->max_tokens > 0 && ask->max_tokens < a->tokens) {
     a->tokens = (uint32_t)ask->max_tokens;
     a->limited = true;
@@ -140,7 +168,11 @@ enum wr_err wr_mock_answer_peek(struct wr_mock_answer *a, struct wr_mock_event *
 static struct wr_span next_piece(struct wr_mock_answer *a, const struct wr_mock_step *s,
                                  char *room) {
   if (s->repeat == WR_MOCK_ONCE) return wr_span_make(NULL, 0);
-  if (s->repeat != WR_MOCK_EACH_ARGUMENT) return wr_mock_text_next(&a->texts[a->choice], room);
+  if (s->repeat != WR_MOCK_EACH_ARGUMENT) {
+    struct wr_span token = wr_mock_text_next(&a->texts[a->choice], room);
+    bool first = s->repeat == WR_MOCK_EACH_TOKEN && a->index == 0 && a->choice == 0;
+    return first ? wr_span_sub(token, a->given_bytes, token.len - a->given_bytes) : token;
+  }
   struct wr_span all = wr_mock_answer_arguments(a, room);
   size_t off = (size_t)a->index * ARGUMENT_PIECE_BYTES;
   size_t left = all.len - off;
@@ -188,8 +220,15 @@ void wr_mock_answer_whole(const struct wr_mock_answer *a, struct wr_buf *out) {
 
 void wr_mock_answer_put_text(const struct wr_mock_answer *a, unsigned choice, struct wr_buf *out) {
   struct wr_mock_text text;
-  wr_mock_text_init(&text, a->seed + choice, a->numbered);
-  wr_mock_text_put(&text, a->tokens, out);
+  char room[WR_MOCK_TOKEN_BYTES];
+  start_text(a, choice, &text);
+  uint32_t n = a->tokens;
+  if (choice == 0 && a->given_bytes) {
+    struct wr_span token = wr_mock_text_next(&text, room);
+    wr_buf_put(out, wr_span_sub(token, a->given_bytes, token.len - a->given_bytes));
+    n--;
+  }
+  wr_mock_text_put(&text, n, out);
 }
 
 void wr_mock_answer_put_thoughts(const struct wr_mock_answer *a, struct wr_buf *out) {

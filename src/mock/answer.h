@@ -33,6 +33,7 @@ struct wr_mock_ask {
   char tool[WR_MOCK_TOOL_BYTES]; /* the request's tool to call, or its first; empty: it has none */
   uint64_t body_bytes;
   uint64_t max_tokens; /* 0: no limit was named */
+  uint32_t prefill_bytes; /* of the text of the first choice, that the client has already */
   uint8_t dialect;     /* enum wr_mock_dialect */
   uint8_t choices;     /* 1 .. WR_MOCK_CHOICES */
   bool stream;
@@ -53,6 +54,8 @@ struct wr_mock_answer {
   uint64_t id;        /* unlike any other answer's */
   uint64_t created_s; /* Unix time */
   uint32_t tokens;    /* of the answer's text; in a tool call: what usage says */
+  uint32_t given;     /* tokens of the text in front of these, that the client has */
+  uint8_t given_bytes; /* and so much of the next */
   uint32_t reasoning; /* tokens of it, may be 0 */
   uint32_t sequence;  /* events so far */
   uint32_t index;     /* repetitions of the step so far */

@@ -15,6 +15,7 @@
 #include "base/rand.h"
 #include "mock/answer.h"
 #include "mock/mock.h"
+#include "mock/prefill.h"
 #include "mock/replay.h"
 #include "mock/route.h"
 #include "net/conn.h"
@@ -67,6 +68,7 @@ enum wr_mock_after {
 struct wr_mock_intake {
   struct wr_http1_body body;
   struct wr_json_stream json;
+  struct wr_mock_prefill prefill;
   enum wr_err json_err;
   char *kept; /* owned: the body itself, where one needs it (embeddings); or NULL */
   size_t kept_len;

@@ -144,6 +144,7 @@ static enum wr_mock_turn begin_exchange(struct wr_mock_client *c, const char *ba
   enum wr_framing framing = (enum wr_framing)head->framing;
   wr_http1_body_init(&x->intake->body, framing, head->content_length);
   wr_json_stream_init(&x->intake->json, &m->prog);
+  wr_mock_prefill_init(&x->intake->prefill, x->knobs.seed, x->knobs.numbered);
   if (framing == WR_FRAMING_LENGTH && head->content_length > WR_MOCK_BODY_MAX_BYTES) {
     x->keep = false;
     refuse(x, 413, "the request is too large");
@@ -256,6 +257,8 @@ static void take_data(struct wr_mock_exchange *x, struct wr_span data) {
   struct wr_mock_intake *in = x->intake;
   if (data.len == 0 || !wants_json(x)) return;
   if (in->json_err == WR_OK) in->json_err = wr_json_stream_feed(&in->json, data);
+  if (x->route.place == WR_MOCK_AT_ANSWER && !x->knobs.echo)
+    wr_mock_prefill_feed(&in->prefill, data);
   if (x->route.place == WR_MOCK_AT_EMBEDDINGS && !keep_body(in, data)) {
     x->keep = false;
     refuse(x, 413, "the input is too large");

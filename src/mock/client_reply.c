@@ -52,6 +52,7 @@ static void read_ask(struct wr_mock_exchange *x) {
     const char *why = wr_mock_embeddings_check(x);
     if (why != NULL) refuse(x, 400, why);
   }
+  ask.prefill_bytes = in->prefill.bytes;
   wr_mock_answer_init(&x->answer, &ask, &x->knobs, x->replay, x->id, (uint64_t)time(NULL));
   if (x->route.dialect == WR_MOCK_OLLAMA_GENERATE) x->answer.calls = false;
 }

@@ -40,6 +40,7 @@ struct wr_mock_knobs {
   uint8_t framing;     /* enum wr_mock_framing */
   bool numbered;       /* the text is "t0 t1 t2 ..." */
   bool tool;           /* answer with a call of the request's first tool */
+  bool echo;           /* an answer that goes on says what the client has once more */
   struct wr_mock_fault fault;
 };
 

@@ -47,6 +47,8 @@ static const struct option table[] = {
     KIND_BOOL, true },
   { "numbered", NULL, NULL, "the text is \"t0 t1 t2 ...\", to count what arrived",
     AT(knobs.numbered), 0, 0, KIND_BOOL, true },
+  { "echo", NULL, NULL, "say again what a last message of the assistant has begun",
+    AT(knobs.echo), 0, 0, KIND_BOOL, true },
   { "stamp", NULL, "TAG", "each event carries TAG, its number, time and checksum; 0: none (0)",
     AT(knobs.stamp), 0, UINT32_MAX, KIND_U32, true },
   { "seed", NULL, "N", "of the text: the same seed, the same words (1)", AT(knobs.seed), 0,

@@ -11,6 +11,7 @@
 
 #include "base/heap.h"
 #include "mock/answer.h"
+#include "mock/prefill.h"
 #include "mock/replay.h"
 #include "wire/json_scan.h"
 
@@ -236,8 +237,55 @@ static void test_replay(void **state) {
   assert_int_equal(unlink(path), 0);
 }
 
+/* What the client has of the answer, from a request in two pieces cut anywhere. */
+static uint32_t prefilled(const char *json) {
+  uint32_t got = 0;
+  for (size_t cut = 0; cut <= strlen(json); cut++) {
+    struct wr_mock_prefill p;
+    wr_mock_prefill_init(&p, 1, true);
+    wr_mock_prefill_feed(&p, wr_span_make(json, cut));
+    wr_mock_prefill_feed(&p, wr_span_str(json + cut));
+    assert_true(cut == 0 || p.bytes == got);
+    got = p.bytes;
+  }
+  return got;
+}
+
+static void goes_on(void **state) {
+  (void)state;
+#define ASKED "{\"messages\":[{\"role\":\"user\",\"content\":\"t0 t1\"}"
+  assert_int_equal(prefilled(ASKED "]}"), 0);
+  assert_int_equal(prefilled(ASKED ",{\"role\":\"assistant\",\"content\":\"t0 t1\"}]}"), 5);
+  assert_int_equal(prefilled(ASKED ", {\"role\" : \"assistant\", \"content\" : \"t0 t\"}],"
+                                   "\"model\":\"m\"}"), 4);
+  assert_int_equal(prefilled(ASKED ",{\"role\":\"assistant\",\"content\":\"t0 x1\"}]}"), 0);
+  assert_int_equal(prefilled(ASKED ",{\"role\":\"assistant\",\"content\":\"t0\"},"
+                                   "{\"role\":\"user\",\"content\":\"and?\"}]}"), 0);
+#undef ASKED
+  struct wr_mock_ask ask = ask_of(WR_MOCK_CHAT);
+  struct wr_mock_knobs knobs = knobs_of(5);
+  static const char *const paths[] = { "choices[0].delta.content" };
+  static const char whole[] = "t0 t1 t2 t3 t4";
+  for (uint32_t n = 0; n <= sizeof whole - 1; n++) {
+    struct wr_mock_answer a;
+    char text[256];
+    bool last;
+    ask.prefill_bytes = n;
+    wr_mock_answer_init(&a, &ask, &knobs, NULL, 1, 0);
+    (void)walk(&a, paths[0], text, sizeof text, &last);
+    assert_true(last);
+    assert_string_equal(text, whole + n);
+    struct wr_buf b;
+    wr_buf_init(&b, text, sizeof text - 1);
+    wr_mock_answer_put_text(&a, 0, &b);
+    text[b.len] = 0;
+    assert_string_equal(text, whole + n);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+    cmocka_unit_test(goes_on),
     cmocka_unit_test(test_numbered_text), cmocka_unit_test(test_exact_chat),
     cmocka_unit_test(test_all_kinds),     cmocka_unit_test(test_retry_with_more_room),
     cmocka_unit_test(test_text),          cmocka_unit_test(test_replay),
