@@ -121,7 +121,10 @@ static void fill_table(struct wr_engine *e) {
   if (has_hook(e, WR_HOOK_ID_REQUEST)) t->request = wr_engine_request;
   if (has_hook(e, WR_HOOK_ID_RESPONSE_START)) t->response_start = wr_engine_response_start;
   if (has_hook(e, WR_HOOK_ID_EVENT)) t->event = wr_engine_event;
-  if (has_hook(e, WR_HOOK_ID_TEXT)) t->text = wr_engine_text;
+  if (has_hook(e, WR_HOOK_ID_TEXT)) {
+    t->text = wr_engine_text;
+    t->text_failed = wr_engine_text_failed;
+  }
   if (has_hook(e, WR_HOOK_ID_SLOW_CLIENT)) t->slow_client = wr_engine_slow_client;
   if (has_hook(e, WR_HOOK_ID_UPSTREAM_ERROR)) t->upstream_error = wr_engine_upstream_error;
   if (has_hook(e, WR_HOOK_ID_PRESSURE)) t->pressure = wr_engine_pressure;

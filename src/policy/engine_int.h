@@ -114,6 +114,9 @@ void wr_verdict_read_text(lua_State *L, struct wr_hook_call *call, int first);
 /* Of on_response_start, on_slow_client, on_upstream_error and on_pressure. */
 void wr_verdict_read_other(lua_State *L, struct wr_hook_call *call, int first);
 
+/* What was read is a verdict, but can't be followed: sets call->bad. */
+void wr_verdict_refuse(struct wr_hook_call *call, const char *why);
+
 /* hooks.c: runs one hook; fn NULL: on_event, or on_text where there is a window. Whatever happens,
  * c->out is a verdict that the relay can follow. */
 void wr_hook_run(struct wr_hook_call *c, struct wr_hook *hook, lua_CFunction fn);
@@ -128,6 +131,8 @@ void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event 
                      const struct wr_view *raw, struct wr_verdict *out);
 void wr_engine_text(void *ctx, struct wr_hook_stream *s, const struct wr_hook_window *win,
                     struct wr_verdict *out);
+void wr_engine_text_failed(void *ctx, struct wr_hook_stream *s, uint32_t stage, const char *why,
+                           struct wr_verdict *out);
 void wr_engine_response_start(void *ctx, struct wr_hook_stream *s,
                               const struct wr_hook_response *rs, struct wr_verdict *out);
 void wr_engine_slow_client(void *ctx, struct wr_hook_stream *s, const struct wr_hook_slow *q,

@@ -202,6 +202,18 @@ void wr_engine_event(void *ctx, struct wr_hook_stream *s, const struct wr_event 
   }
 }
 
+void wr_engine_text_failed(void *ctx, struct wr_hook_stream *s, uint32_t stage, const char *why,
+                           struct wr_verdict *out) {
+  struct wr_engine *e = ctx;
+  struct wr_hook_list list = wr_hook_list_of(e, s, WR_HOOK_ID_TEXT);
+  WR_CHECK(stage < list.count);
+  struct wr_hook *hook = &e->hooks[list.first + stage];
+  struct wr_hook_call c = { .e = e, .s = s, .hook = hook, .out = out };
+  wr_verdict_refuse(&c, why);
+  wr_hook_failed(e, hook, s, WR_FAIL_VERDICT, wr_span_str(c.why), out);
+  if (e->watch) tell_watcher(&c, WR_VM_OK);
+}
+
 /* The relay knows the chain: it asks one stage at a time. */
 void wr_engine_text(void *ctx, struct wr_hook_stream *s, const struct wr_hook_window *win,
                     struct wr_verdict *out) {

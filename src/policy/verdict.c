@@ -45,6 +45,8 @@ static void bad(struct wr_hook_call *c, const char *format, ...) {
   c->why[b.len] = '\0';
 }
 
+void wr_verdict_refuse(struct wr_hook_call *c, const char *why) { bad(c, "%s", why); }
+
 /* The string at idx as a span that stays until the next verdict: the table keeps it alive. */
 static struct wr_span keep(lua_State *L, struct wr_hook_call *c, int idx, int slot) {
   size_t len;

@@ -203,6 +203,10 @@ struct wr_hooks {
   /* Once for every stream for which any other hook ran, always; frees s->policy. */
   void (*end)(void *ctx, struct wr_hook_stream *s, enum wr_outcome outcome);
   wr_hook_text_fn text;
+  /* What `text` said can't be done, why ("returned ..."): a failure of the hook of that stage. Sets
+   * what its fail mode asks for: DEFAULT or STOP. NULL: the route's `texts` say it. */
+  void (*text_failed)(void *ctx, struct wr_hook_stream *s, uint32_t stage, const char *why,
+                      struct wr_verdict *out);
   void (*response_start)(void *ctx, struct wr_hook_stream *s, const struct wr_hook_response *rs,
                          struct wr_verdict *out);
   void (*slow_client)(void *ctx, struct wr_hook_stream *s, const struct wr_hook_slow *q,

@@ -14,7 +14,7 @@ static uint32_t need_of(uint8_t kind) {
   return kind == WR_EVENT_REASONING ? WR_TEXT_REASONING : WR_TEXT_TOOL;
 }
 
-/* A hook couldn't judge, or what it said can't be done. */
+/* A hook couldn't judge. */
 static enum wr_err failed(struct wr_session *s, const struct wr_conf_text *stage) {
   if (!stage->guard) return WR_OK;
   s->policy_failed = true;
@@ -129,8 +129,21 @@ static void hold(struct asking *a, const struct wr_conf_text *stage, size_t i) {
   WR_DCHECK(w->clear[a->stage] >= from && w->clear[a->stage] <= a->upper);
 }
 
+/* What a hook said can't be done: a failure like any other of its own. */
+static enum wr_err refuse(struct asking *a, const char *why, struct wr_verdict *v) {
+  struct wr_session *s = a->s;
+  const struct wr_hooks *hooks = s->gen->hooks;
+  WR_DCHECK(a->stage < s->route->text_count);
+  if (!hooks->text_failed) return failed(s, &s->route->texts[a->stage]);
+  v->kind = WR_VERDICT_DEFAULT;
+  hooks->text_failed(hooks->ctx, s->hook, a->stage, why, v);
+  if (v->kind == WR_VERDICT_DEFAULT) return WR_OK;
+  s->policy_failed = true;
+  return WR_E_POLICY_ERROR;
+}
+
 /* What one verdict does. WR_E_AGAIN: the hook is asked about what is left. */
-static enum wr_err follow(struct asking *a, const struct wr_verdict *v) {
+static enum wr_err follow(struct asking *a, struct wr_verdict *v) {
   struct wr_session *s = a->s;
   const struct wr_conf_text *stage = &s->route->texts[a->stage];
   struct wr_text_window *w = &s->at->win->windows[a->window];
@@ -148,7 +161,10 @@ static enum wr_err follow(struct asking *a, const struct wr_verdict *v) {
       return WR_E_POLICY_ERROR;
     default: break;
   }
-  if (err == WR_E_ARG) err = failed(s, stage);
+  bool dropped = v->kind == WR_VERDICT_DROP;
+  if (err == WR_E_ARG)
+    err = refuse(a, dropped ? "returned \"drop\" for the arguments of a tool"
+                            : "returned a \"replace\" that would break the arguments of a tool", v);
   if (err == WR_OK) w->clear[a->stage] = a->upper;
   return err;
 }
@@ -156,7 +172,6 @@ static enum wr_err follow(struct asking *a, const struct wr_verdict *v) {
 static enum wr_err ask_stage(struct asking *a, struct wr_verdict *v) {
   struct wr_session *s = a->s;
   const struct wr_hooks *hooks = s->gen->hooks;
-  const struct wr_conf_text *stage = &s->route->texts[a->stage];
   enum wr_err err = WR_E_AGAIN;
   for (unsigned round = 0; err == WR_E_AGAIN && round < ROUNDS; round++) {
     const struct wr_text_window *w = &s->at->win->windows[a->window];
@@ -173,7 +188,7 @@ static enum wr_err ask_stage(struct asking *a, struct wr_verdict *v) {
   }
   if (err != WR_E_AGAIN) return err;
   s->at->win->windows[a->window].clear[a->stage] = a->upper;
-  return failed(s, stage);
+  return refuse(a, "returned \"replace\" again and again", v);
 }
 
 /* Asks every stage that wants this kind. last: nothing follows in this window. */

@@ -110,6 +110,38 @@ static void verdicts(void **state) {
   verdict("nil + 1", "abcdefghi", 1, "arithmetic");
 }
 
+/* Well-formed, and can't be done: counted, told and answered as any other failure. */
+static void not_followed(void **state) {
+  (void)state;
+  static const struct {
+    const char *words, *log; /* borrowed: literals */
+  } cases[] = {
+    { "'drop'", "on_text of 'p' returned \"drop\" for the arguments of a tool" },
+    { "'replace', 'x', 1, 9",
+      "on_text of 'p' returned a \"replace\" that would break the arguments" },
+    { "'replace', '', 1, 0", "on_text of 'p' returned \"replace\" again and again" },
+  };
+  static const char args[] = "{\"to\":\"bob\",\"n\":1}";
+  const size_t ends[] = { sizeof args - 1 };
+  for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+    struct text t;
+    char use[512];
+    bool guard = i % 2, text = i / 2 == 2;
+    snprintf(use, sizeof use,
+             "use = { weir.plugin { name = 'p', api = 1, guard = %s, needs = { 'text', 'tool' },"
+             " on_text = function() return %s end } {} }",
+             guard ? "true" : "false", cases[i / 2].words);
+    open_text(&t, use);
+    int kind = text ? 0 : 2;
+    exchange(&t.r, CHAT, stream_answer(CHAT, kind, args, ends, 1));
+    assert_int_equal(strncmp(t.r.got, guard ? "HTTP/1.1 500" : "HTTP/1.1 200", 12), 0);
+    if (!guard) assert_string_equal(text_of(CHAT, kind, body), args);
+    assert_int_equal(fails(&t), 1);
+    if (!strstr(t.f.log, cases[i / 2].log)) fail_msg("\"%s\"", t.f.log);
+    close_text(&t);
+  }
+}
+
 static void redactor(void **state) {
   (void)state;
   static const char plain[] = "mail bob@example.com, sk-abc-1 or 4111 1111 1111 1111! \xc3\xa9";
@@ -175,7 +207,8 @@ static void allocations(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(window), cmocka_unit_test(verdicts),    cmocka_unit_test(redactor),
+    cmocka_unit_test(window), cmocka_unit_test(verdicts),
+    cmocka_unit_test(not_followed),    cmocka_unit_test(redactor),
     cmocka_unit_test(guard),  cmocka_unit_test(allocations),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
