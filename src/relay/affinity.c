@@ -83,12 +83,12 @@ static uint64_t affinity(struct wr_session *s, const struct wr_conf_hash *by) {
   return h ? h : by_key(s);
 }
 
-struct wr_peer *wr_session_choose(struct wr_session *s, uint64_t tried) {
+struct wr_peer *wr_session_choose(struct wr_session *s, uint64_t tried, bool any) {
   WR_DCHECK(s->rq != NULL && s->gen != NULL);
   const struct wr_conf_hash *by = wr_group_hash(s->gen->upstreams, s->group);
   struct wr_choice choice = { .tried = tried,
                               .hash = by ? affinity(s, by) : 0,
                               .beside = s->at != NULL,
-                              .any = s->attempts == 0 };
+                              .any = any && s->attempts == 0 };
   return wr_group_choose(s->gen->upstreams, s->group, &choice);
 }

@@ -1,6 +1,7 @@
 #include "relay/feedback.h"
 
 #include "base/check.h"
+#include "relay/queue.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
 #include "upstream/note.h"
@@ -12,6 +13,7 @@ static void tell(struct wr_session *s, enum wr_note what, uint32_t first_token_u
   at->noted = (uint8_t)(1u + (unsigned)what);
   wr_peer_note(at->peer, at->epoch, what, first_token_us, retry_after_ms,
                wr_loop_now_ms(s->relay->loop));
+  if (what == WR_NOTE_FIRST || what == WR_NOTE_GOOD) wr_queue_hear(s, at->peer);
 }
 
 static bool was_noted(const struct wr_attempt *at, enum wr_note what) {

@@ -12,9 +12,9 @@
 struct wr_session;
 struct wr_head;
 
-/* The next peer for the session's request, but none of `tried` (bit a peer); held. NULL: there is
- * none. */
-struct wr_peer *wr_session_choose(struct wr_session *s, uint64_t tried);
+/* The next peer for the session's request, but none of `tried` (bit a peer); held. any: the first
+ * attempt is at one that should be left alone, if there is no other. NULL: there is none. */
+struct wr_peer *wr_session_choose(struct wr_session *s, uint64_t tried, bool any);
 
 void wr_session_note_begin(struct wr_session *s);
 /* The answer's head: says something where no content will, or where it is a refusal. */

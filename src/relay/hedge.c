@@ -61,7 +61,7 @@ static void not_now(struct wr_session *s, enum wr_hedge_not why) {
 static struct wr_peer *other(struct wr_session *s, const char **model) {
   uint64_t peers = wr_retry_others(s);
   while (peers) {
-    struct wr_peer *peer = wr_session_choose(s, ~peers);
+    struct wr_peer *peer = wr_session_choose(s, ~peers, false);
     if (!peer) return NULL;
     bool fits = wr_request_judge(s->rq, peer->up) == WR_OK &&
                 wr_session_serves(s, peer->up, model) && wr_room_enter(s, peer);

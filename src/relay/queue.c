@@ -110,20 +110,26 @@ static void tell(struct wr_relay *from, struct wr_waiter *w, enum state state) {
   wr_loop_wake(w->relay->loop);
 }
 
-/* The first of a line that waits for this upstream; *rank is the best so far of other lines. */
-static struct wr_waiter *first_of(struct line *line, uint32_t number) {
+static bool has(const uint64_t *set, uint32_t number) {
+  return set[number / 64] >> (number % 64) & 1u;
+}
+
+/* The first of a line that waits for this upstream, but nobody who waits for one of `better`, too. */
+static struct wr_waiter *first_of(struct line *line, uint32_t number, const uint64_t *better) {
   for (size_t r = 0; r < RANKS && line->count; r++)
     for (struct wr_list *l = line->ranks[r].next; l != &line->ranks[r]; l = l->next) {
       struct wr_waiter *w = WR_CONTAINER(l, struct wr_waiter, link);
-      if (w->wants[number / 64] >> (number % 64) & 1u) return w;
+      bool waits = false;
+      for (size_t i = 0; i < WORDS; i++) waits |= (w->wants[i] & better[i]) != 0;
+      if (!waits && has(w->wants, number)) return w;
     }
   return NULL;
 }
 
-static struct wr_waiter *next(struct wr_queues *q, uint32_t number) {
+static struct wr_waiter *next(struct wr_queues *q, uint32_t number, const uint64_t *better) {
   struct wr_waiter *best = NULL;
   for (size_t i = 0; i < LINES; i++) {
-    struct wr_waiter *w = first_of(&q->lines[i], number);
+    struct wr_waiter *w = first_of(&q->lines[i], number, better);
     if (!w) continue;
     if (!best || w->rank < best->rank || (w->rank == best->rank && w->turn < best->turn)) best = w;
   }
@@ -138,28 +144,50 @@ static void note_served(struct line *line, uint64_t now_us) {
   line->served_us = now_us;
 }
 
-/* Hands out what room an upstream has. */
-static void hand_out(struct wr_relay *relay, uint32_t number, uint32_t most) {
+/* The upstreams that may be asked. */
+static void healthy_now(const struct wr_relay_gen *gen, uint64_t *out) {
+  for (size_t i = 0; i < gen->conf->upstream_count; i++) {
+    struct wr_upstream_view v;
+    wr_upstreams_view(gen->upstreams, (uint32_t)i, &v);
+    uint32_t n = wr_relay_upstream_number(gen, v.conf);
+    if (v.healthy) out[n / 64] |= UINT64_C(1) << (n % 64);
+  }
+}
+
+/* Hands out what room an upstream has. One that should be left alone is for those who wait for no
+ * other; one that may be well again gets one request that finds out. */
+static void hand_out(struct wr_relay *relay, const struct wr_relay_gen *gen, size_t upstream) {
   struct wr_relay_shared *shared = relay->shared;
   struct wr_queues *q = table(shared, false);
+  WR_DCHECK(upstream < gen->conf->upstream_count);
+  uint32_t number = wr_relay_upstream_number(gen, &gen->conf->upstreams[upstream]);
   if (!q || !atomic_load(&shared->waiting[number])) return;
-  uint64_t now_us = wr_loop_now_us(relay->loop);
+  uint64_t now_us = wr_loop_now_us(relay->loop), better[WORDS] = { 0 };
+  struct wr_upstream_view v;
+  wr_upstreams_view(gen->upstreams, (uint32_t)upstream, &v);
+  if (!v.healthy) healthy_now(gen, better);
   pthread_mutex_lock(&q->lock);
   struct wr_waiter *w;
-  while ((w = next(q, number)) != NULL && count_in(&shared->upstreams[number], most)) {
+  while ((w = next(q, number, better)) != NULL &&
+         count_in(&shared->upstreams[number], v.limit)) {
     taken_out(shared, w);
     w->granted = number;
     note_served(w->line, now_us);
     tell(relay, w, STATE_GRANTED);
+    if (v.healthy && !v.ready) break;
   }
   pthread_mutex_unlock(&q->lock);
 }
 
 void wr_room_leave(struct wr_session *s, const struct wr_peer *peer) {
   struct wr_relay_shared *shared = s->relay->shared;
-  uint32_t number = number_of(s, peer);
-  WR_CHECK(atomic_fetch_sub(&shared->upstreams[number], 1) > 0);
-  if (atomic_load(&shared->waiting[number])) hand_out(s->relay, number, wr_peer_limit(peer));
+  WR_CHECK(atomic_fetch_sub(&shared->upstreams[number_of(s, peer)], 1) > 0);
+  wr_queue_hear(s, peer);
+}
+
+void wr_queue_hear(struct wr_session *s, const struct wr_peer *peer) {
+  if (atomic_load(&s->relay->shared->waiting[number_of(s, peer)]))
+    hand_out(s->relay, s->gen, (size_t)(peer->up - s->gen->conf->upstreams));
 }
 
 static struct line *line_of(struct wr_queues *q, const char *group) {
@@ -222,12 +250,8 @@ static enum wr_err stand(struct wr_session *s, struct wr_queues *q, struct wr_wa
 
 /* What became free before it stood in the line is nobody's to hand over. */
 static void look_around(struct wr_session *s, uint64_t peers) {
-  for (size_t i = 0; i < s->gen->conf->upstream_count; i++) {
-    if (!(wr_upstreams_mask(s->gen->upstreams, (uint32_t)i) & peers)) continue;
-    struct wr_upstream_view v;
-    wr_upstreams_view(s->gen->upstreams, (uint32_t)i, &v);
-    hand_out(s->relay, wr_relay_upstream_number(s->gen, v.conf), v.limit);
-  }
+  for (size_t i = 0; i < s->gen->conf->upstream_count; i++)
+    if (wr_upstreams_mask(s->gen->upstreams, (uint32_t)i) & peers) hand_out(s->relay, s->gen, i);
 }
 
 enum wr_err wr_queue_join(struct wr_session *s, uint64_t peers) {
@@ -305,16 +329,10 @@ void wr_queue_leave(struct wr_session *s) {
   struct wr_waiter *w = s->rq->wait;
   enum state state = detach(s);
   if (state == STATE_GRANTED) {
-    struct wr_relay_shared *shared = s->relay->shared;
-    uint32_t most = 0;
-    for (size_t i = 0; i < s->gen->conf->upstream_count; i++) {
-      struct wr_upstream_view v;
-      if (wr_relay_upstream_number(s->gen, &s->gen->conf->upstreams[i]) != w->granted) continue;
-      wr_upstreams_view(s->gen->upstreams, (uint32_t)i, &v);
-      most = v.limit;
-    }
-    WR_CHECK(atomic_fetch_sub(&shared->upstreams[w->granted], 1) > 0);
-    hand_out(s->relay, w->granted, most);
+    WR_CHECK(atomic_fetch_sub(&s->relay->shared->upstreams[w->granted], 1) > 0);
+    for (size_t i = 0; i < s->gen->conf->upstream_count; i++)
+      if (wr_relay_upstream_number(s->gen, &s->gen->conf->upstreams[i]) == w->granted)
+        hand_out(s->relay, s->gen, i);
   }
   end(s, state == STATE_PUSHED                ? WR_QUEUE_PUSHED
          : s->err == WR_E_QUEUE_TIMEOUT ? WR_QUEUE_TIMEOUT
@@ -333,13 +351,7 @@ void wr_queue_woken(struct wr_relay *relay) {
 
 void wr_queue_tick(struct wr_relay *relay) {
   if (!table(relay->shared, false)) return;
-  for (size_t i = 0; i < relay->gen->conf->upstream_count; i++) {
-    struct wr_upstream_view v;
-    uint32_t n = wr_relay_upstream_number(relay->gen, &relay->gen->conf->upstreams[i]);
-    if (!atomic_load(&relay->shared->waiting[n])) continue;
-    wr_upstreams_view(relay->gen->upstreams, (uint32_t)i, &v);
-    hand_out(relay, n, v.limit);
-  }
+  for (size_t i = 0; i < relay->gen->conf->upstream_count; i++) hand_out(relay, relay->gen, i);
 }
 
 enum wr_step wr_step_queue(struct wr_session *s) {

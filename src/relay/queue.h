@@ -4,8 +4,10 @@
  * and within a class who came first. Room is handed over, never announced: whoever gives a place
  * back passes it to the first who waits for that upstream, counted as taken already, so nobody who
  * comes later gets in between and nobody is woken in vain. A waiter of another worker is told by
- * waking its loop. What opens room by itself (an adaptive limit that grows, a reload) is seen at
- * the next tick.
+ * waking its loop. Who waits does so for all upstreams that could have the request, also for those
+ * that are left alone: it hears when one of them answers again. What opens room by itself (an
+ * adaptive limit that grows, a check that goes well, a breaker whose time is up, a reload) is seen
+ * at the next tick.
  *
  * One lock guards the lines. It is taken by requests that wait, and by attempts that end at an
  * upstream for which somebody does; all others look at one counter. */
@@ -39,6 +41,9 @@ enum wr_queue_end {
 bool wr_room_enter(const struct wr_session *s, const struct wr_peer *peer);
 /* It is over; the next one gets the place. */
 void wr_room_leave(struct wr_session *s, const struct wr_peer *peer);
+
+/* The peer has answered: whoever waits for its upstream may be asked now, if it was left alone. */
+void wr_queue_hear(struct wr_session *s, const struct wr_peer *peer);
 
 /* Does the session's group have a line? */
 bool wr_queue_is_declared(const struct wr_session *s);

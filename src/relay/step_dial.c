@@ -89,11 +89,11 @@ static enum wr_step attempt_begin(struct wr_session *s, struct wr_peer *peer, co
 }
 
 /* There is somebody to ask, but no room: the request waits where that is declared. */
-static enum wr_step stand_in_line(struct wr_session *s, uint64_t full) {
-  WR_DCHECK(full != 0 && s->at == NULL);
-  s->tried &= ~full;
+static enum wr_step stand_in_line(struct wr_session *s, uint64_t peers) {
+  WR_DCHECK(peers != 0 && s->at == NULL);
+  s->tried &= ~peers;
   uint32_t wait_ms = s->gen->conf->groups[s->group].queue.wait_ms;
-  enum wr_err err = wr_queue_join(s, full);
+  enum wr_err err = wr_queue_join(s, peers);
   if (err != WR_OK) return wr_session_fail(s, err, none());
   wr_session_due_step(s, wait_ms, WR_E_QUEUE_TIMEOUT);
   wr_session_due_tidy(s);
@@ -101,19 +101,20 @@ static enum wr_step stand_in_line(struct wr_session *s, uint64_t full) {
 }
 
 /* Why there is nobody to ask. */
-static enum wr_step nobody(struct wr_session *s, bool unserved, uint64_t full) {
-  if (full && wr_queue_is_declared(s)) return stand_in_line(s, full);
+static enum wr_step nobody(struct wr_session *s, bool unserved, uint64_t full, uint64_t shut) {
+  if (full && wr_queue_is_declared(s)) return stand_in_line(s, full | shut);
   /* None has failed where a policy wanted something else than an answer that was good. */
   if (s->retry_err) return wr_session_fail(s, (enum wr_err)s->retry_err, none());
   if (full) return wr_session_fail(s, WR_E_SHED, none());
   return wr_session_fail(s, unserved ? WR_E_NO_MODEL : WR_E_NO_PEER, none());
 }
 
-/* A peer with room for one more; *full: those that had none. */
-static struct wr_peer *find(struct wr_session *s, bool *unserved, uint64_t *full) {
+/* A peer with room for one more; *full: those that had none; *shut: those that are left alone. */
+static struct wr_peer *find(struct wr_session *s, bool *unserved, uint64_t *full,
+                            uint64_t *shut) {
   uint64_t granted = wr_queue_granted(s) & ~s->tried;
   if (s->rq->wait) {
-    struct wr_peer *peer = granted ? wr_session_choose(s, ~granted) : NULL;
+    struct wr_peer *peer = granted ? wr_session_choose(s, ~granted, true) : NULL;
     if (peer) {
       wr_queue_use(s);
       return peer;
@@ -124,9 +125,11 @@ static struct wr_peer *find(struct wr_session *s, bool *unserved, uint64_t *full
   for (;;) {
     uint64_t peers = wr_retry_peers(s, unserved);
     if (!peers) return NULL;
-    struct wr_peer *peer = wr_session_choose(s, ~peers);
+    /* Rather wait for one that has no room than ask one that fails. */
+    struct wr_peer *peer = wr_session_choose(s, ~peers, !*full);
     if (!peer) { /* none of them is ready: who comes later in the list */
       s->tried |= peers;
+      *shut |= peers;
       continue;
     }
     if (wr_room_enter(s, peer)) return peer;
@@ -139,14 +142,14 @@ static struct wr_peer *find(struct wr_session *s, bool *unserved, uint64_t *full
 enum wr_step wr_step_pick(struct wr_session *s) {
   WR_CHECK(s->at == NULL && s->rq != NULL);
   bool unserved = false;
-  uint64_t full = 0;
+  uint64_t full = 0, shut = 0;
   if (s->attempts == 0 && !s->rq->wait) {
     s->rq->retry.home = s->group;
     wr_retry_budget_request(wr_upstreams_retry_budget(s->gen->upstreams, s->group),
                             wr_session_now_ms(s));
   }
-  struct wr_peer *peer = find(s, &unserved, &full);
-  if (!peer) return nobody(s, unserved, full);
+  struct wr_peer *peer = find(s, &unserved, &full, &shut);
+  if (!peer) return nobody(s, unserved, full, shut);
   enum wr_err err = wr_request_judge(s->rq, peer->up);
   if (err != WR_OK) {
     wr_room_leave(s, peer);

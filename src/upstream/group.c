@@ -387,6 +387,7 @@ void wr_upstreams_view(const struct wr_upstreams *set, uint32_t index,
     out->streams += streams_at(peer);
     if (!peer->live || !wr_peer_state_free(s, now)) continue;
     out->healthy = true;
+    out->ready |= wr_peer_state_standing(s, now) == WR_STANDING_READY;
     uint32_t us = wr_peer_state_first_token_us(s, now);
     if (us && (!out->first_token_us || us < out->first_token_us)) out->first_token_us = us;
   }

@@ -71,6 +71,7 @@ void wr_upstreams_tick(struct wr_upstreams *set);
 struct wr_upstream_view {
   const struct wr_conf_upstream *conf; /* borrowed: the generation's */
   bool healthy;                        /* at least one peer may be asked */
+  bool ready;                          /* and not only by the one request that finds out */
   uint32_t streams;
   uint32_t limit;                      /* streams at a time; 0: no limit */
   uint32_t first_token_us;             /* of the fastest peer that may be asked; 0: not known */

@@ -73,6 +73,7 @@ static inline struct wr_peer *days_choose(struct days *d, uint32_t r, bool besid
     uint32_t most = wr_peer_limit(peer);
     if (!most || d->running[days_upstream(d, peer->index)] < most) return peer;
     if (full) *full = true;
+    choice.any = false; /* rather the line than one that is left alone */
     wr_peer_unpick(peer);
     choice.tried |= UINT64_C(1) << peer->index;
   }
@@ -375,7 +376,7 @@ static inline void days_open(struct days *d, const struct days_plan *plan, uint6
     d->tries[i].next = i + 1 < DAYS_TRIES ? i + 1 : DAYS_NONE;
   /* The same beginning on every machine. */
   wr_loop_hold_clock(d->w.loop);
-  d->begin_ms = d->now_ms = UINT64_C(1) << 42;
+  d->begin_ms = d->now_ms = UINT64_C(4400000000000);
   assert_true(wr_loop_now_us(d->w.loop) < d->begin_ms * 1000);
   wr_loop_advance(d->w.loop, d->begin_ms * 1000 - wr_loop_now_us(d->w.loop));
   d->end_ms = d->begin_ms + (uint64_t)plan->hours * DAYS_HOUR_MS;
@@ -437,19 +438,22 @@ static inline void days_show(const struct days *d, const char *what) {
   }
 }
 
-/* The most that `extra` goes beyond share of the requests in any window of so many seconds. */
-#define DAYS_BEYOND(d, field, permille, window_s, out)                                            \
-  do {                                                                                            \
-    int64_t most_ = INT64_MIN, sum_ = 0;                                                          \
-    for (size_t i_ = 0; i_ < (d)->plan->hours * 3600u; i_++) {                                    \
-      sum_ += (int64_t)(d)->seconds[i_].field * 1000 -                                            \
-              (int64_t)(d)->seconds[i_].requests * (permille);                                    \
-      if (i_ >= (window_s))                                                                       \
-        sum_ -= (int64_t)(d)->seconds[i_ - (window_s)].field * 1000 -                             \
-                (int64_t)(d)->seconds[i_ - (window_s)].requests * (permille);                     \
-      if (sum_ > most_) most_ = sum_;                                                             \
-    }                                                                                             \
-    *(out) = most_;                                                                               \
-  } while (0)
+/* By how much, in thousandths, what `of` counts of a second goes beyond this share of the requests in
+ * any window of so many seconds, and `lead` before it. */
+static inline int64_t days_beyond(const struct days *d, unsigned (*of)(const struct days_second *),
+                                  unsigned permille, unsigned window_s, unsigned lead_s) {
+  int64_t most = INT64_MIN, extra = 0, requests = 0;
+  for (size_t i = 0; i < d->plan->hours * 3600u; i++) {
+    extra += of(&d->seconds[i]);
+    requests += d->seconds[i].requests;
+    if (i >= window_s) extra -= of(&d->seconds[i - window_s]);
+    if (i >= window_s + lead_s) requests -= d->seconds[i - window_s - lead_s].requests;
+    int64_t beyond = extra * 1000 - requests * permille;
+    if (beyond > most) most = beyond;
+  }
+  return most;
+}
+static inline unsigned days_paid(const struct days_second *s) { return s->paid; }
+static inline unsigned days_hedges(const struct days_second *s) { return s->hedges; }
 
 #endif
