@@ -62,7 +62,3 @@ uint64_t wr_rand_range(struct wr_rand *r, uint64_t lo, uint64_t hi) {
   if (hi - lo == UINT64_MAX) return wr_rand_u64(r);
   return lo + wr_rand_below(r, hi - lo + 1);
 }
-
-double wr_rand_double(struct wr_rand *r) {
-  return (double)(wr_rand_u64(r) >> 11) * 0x1.0p-53;
-}

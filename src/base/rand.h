@@ -26,7 +26,5 @@ uint64_t wr_rand_u64(struct wr_rand *r);
 uint64_t wr_rand_below(struct wr_rand *r, uint64_t n);
 /* Uniform in lo .. hi, both included; lo <= hi. */
 uint64_t wr_rand_range(struct wr_rand *r, uint64_t lo, uint64_t hi);
-/* Uniform in [0, 1). */
-double wr_rand_double(struct wr_rand *r);
 
 #endif

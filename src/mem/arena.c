@@ -83,9 +83,3 @@ enum wr_err wr_arena_copy(struct wr_arena *arena, struct wr_span bytes, struct w
   *out = wr_span_make(copy, bytes.len);
   return WR_OK;
 }
-
-size_t wr_arena_bytes(const struct wr_arena *arena) {
-  size_t total = 0;
-  for (struct wr_block *b = arena->first; b; b = link_of(b)->next) total += b->cap;
-  return total;
-}

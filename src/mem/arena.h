@@ -24,7 +24,5 @@ WR_MUST_USE void *wr_arena_alloc(struct wr_arena *arena, size_t bytes);
 /* A copy with a NUL behind it; ptr NULL in *out on WR_E_POOL_FULL. */
 WR_MUST_USE enum wr_err wr_arena_copy(struct wr_arena *arena, struct wr_span bytes,
                                       struct wr_span *out);
-/* Bytes of the pool that it holds. */
-size_t wr_arena_bytes(const struct wr_arena *arena);
 
 #endif

@@ -108,8 +108,50 @@ static void warn_upstreams(struct load *l) {
   }
 }
 
+/* One address for good: a name may have several, or get them. */
+static bool is_one_peer(const struct wr_conf *c, const struct wr_conf_group *g) {
+  if (g->member_count != 1) return false;
+  const struct wr_conf_upstream *u = &c->upstreams[g->members[0]];
+  struct wr_addr addr;
+  if (u->url_count == 0) return true;
+  return u->url_count == 1 &&
+         wr_addr_literal(wr_span_str(u->urls[0].host), 1, &addr) == WR_OK;
+}
+
+/* What needs a second peer, where there is none. A policy may send the request elsewhere. */
+static void warn_alone(struct load *l, const struct wr_conf_route *r) {
+  const struct wr_conf *c = l->conf;
+  if (r->hooks & WR_HOOK_REQUEST || r->to >= c->group_count) return;
+  const struct wr_conf_group *g = &c->groups[r->to];
+  const char *what = r->hedge.on ? "hedge" : r->min_rate_chars ? "min_rate" : NULL;
+  if (what && is_one_peer(c, g))
+    wr_diag_warn(l->diag, l->file, r->line,
+                 "route '%s': '%s' has no effect, '%s' is one server and there is no other to ask",
+                 r->name, what, g->name);
+}
+
+static void warn_groups(struct load *l) {
+  const struct wr_conf *c = l->conf;
+  for (size_t i = 0; i < c->group_count; i++) {
+    const struct wr_conf_group *g = &c->groups[i];
+    bool own = i < c->upstream_count, limited = false;
+    for (size_t m = 0; m < g->member_count; m++)
+      limited |= c->upstreams[g->members[m]].max_streams > 0;
+    if (g->queue.length && !limited)
+      wr_diag_warn(l->diag, l->file, g->line,
+                   "%s '%s': nobody waits in its 'queue' without a 'limit'%s",
+                   own ? "upstream" : "group", g->name, own ? "" : " of an upstream");
+    if (own || g->attempts < 2 || g->retry_budget_permille) continue;
+    if (!(g->retry_on & (1u << WR_RETRY_CONNECT | 1u << WR_RETRY_TLS)))
+      wr_diag_warn(l->diag, l->file, g->line,
+                   "group '%s': nothing is sent again with 'retry.budget' = 0", g->name);
+  }
+  for (size_t i = 0; i < c->route_count; i++) warn_alone(l, &c->routes[i]);
+}
+
 void load_warnings(struct load *l) {
   warn_routes(l);
   warn_listens(l);
   warn_upstreams(l);
+  warn_groups(l);
 }

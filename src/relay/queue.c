@@ -114,7 +114,7 @@ static bool has(const uint64_t *set, uint32_t number) {
   return set[number / 64] >> (number % 64) & 1u;
 }
 
-/* The first of a line that waits for this upstream, but nobody who waits for one of `better`, too. */
+/* The first of a line that waits for this upstream, and for none of `better`. */
 static struct wr_waiter *first_of(struct line *line, uint32_t number, const uint64_t *better) {
   for (size_t r = 0; r < RANKS && line->count; r++)
     for (struct wr_list *l = line->ranks[r].next; l != &line->ranks[r]; l = l->next) {

@@ -246,11 +246,6 @@ struct wr_peer *wr_peer_sibling(const struct wr_peer *peer, uint64_t tried) {
   return NULL;
 }
 
-struct wr_peer *wr_group_pick(struct wr_upstreams *set, uint32_t group, uint64_t tried) {
-  struct wr_choice choice = { .tried = tried, .any = true };
-  return wr_group_choose(set, group, &choice);
-}
-
 void wr_peer_put(struct wr_peer *peer) {
   WR_CHECK(peer->streams > 0);
   peer->streams--;

@@ -414,12 +414,6 @@ struct wr_hedging *wr_upstreams_hedging(struct wr_upstreams *set, size_t route) 
 struct wr_loop *wr_upstreams_loop(struct wr_upstreams *set) { return set->loop; }
 struct wr_resolver *wr_upstreams_resolver(struct wr_upstreams *set) { return set->resolver; }
 
-size_t wr_upstreams_peer_count(const struct wr_upstreams *set) {
-  size_t n = 0;
-  for (size_t i = 0; i < set->peer_count; i++) n += set->peers[i].live;
-  return n;
-}
-
 void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *handshakes,
                              unsigned long *resumed) {
   *handshakes = *resumed = 0;

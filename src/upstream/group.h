@@ -45,8 +45,6 @@ struct wr_peer *wr_group_choose(struct wr_upstreams *set, uint32_t group,
 /* Those that it would choose from, as bits; nothing is held. */
 uint64_t wr_group_open(const struct wr_upstreams *set, uint32_t group,
                        const struct wr_choice *choice);
-/* The same without a hash, for a first request or tests. */
-struct wr_peer *wr_group_pick(struct wr_upstreams *set, uint32_t group, uint64_t tried);
 /* Another address of the name that this peer is at, ready and not tried; held. NULL: there is
  * none. */
 struct wr_peer *wr_peer_sibling(const struct wr_peer *peer, uint64_t tried);
@@ -92,8 +90,6 @@ void wr_upstreams_redirect(struct wr_upstreams *set, size_t upstream, const stru
 
 struct wr_loop *wr_upstreams_loop(struct wr_upstreams *set);
 struct wr_resolver *wr_upstreams_resolver(struct wr_upstreams *set);
-/* For metrics. */
-size_t wr_upstreams_peer_count(const struct wr_upstreams *set);
 /* TLS handshakes with upstreams so far, and how many resumed a session. */
 void wr_upstreams_tls_counts(const struct wr_upstreams *set, unsigned long *handshakes,
                              unsigned long *resumed);

@@ -35,8 +35,8 @@ static uint64_t time_of(uint32_t bucket, uint32_t from_end, uint32_t samples) {
   return end - base * from_end / OCTAVE / samples;
 }
 
-/* The late ones stand far apart: what a half leaves over goes on to the next bucket, else they would
- * all be forgotten first, and the percentile fall. */
+/* The late ones stand far apart: what a half leaves over goes on to the next bucket, else they
+ * would be forgotten first, and the percentile fall. */
 static void halve(struct wr_hedging *h, uint64_t now_ms) {
   uint32_t over = 0;
   h->count = 0;

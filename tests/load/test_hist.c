@@ -78,7 +78,7 @@ static void test_interval_batches(void **state) {
   wr_rand_init(&r, 3);
   double drift = 0;
   for (int k = 0; k < 10000; k++) {
-    double noise = wr_rand_double(&r) - 0.5;
+    double noise = (double)wr_rand_below(&r, 1u << 20) / (1u << 20) - 0.5;
     wr_load_interval_add(&one, 100 + 20 * noise);
     /* The same spread, but each sample resembles the one before. */
     drift = 0.99 * drift + noise;

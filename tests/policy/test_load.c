@@ -329,6 +329,47 @@ static void test_warnings(void **state) {
   wr_diag_fini(&diag);
 }
 
+/* What can have no effect as it is declared, and its likes that can. */
+static void test_idle_warnings(void **state) {
+  (void)state;
+  struct wr_conf *conf = NULL;
+  struct wr_diag diag;
+  T_OK(load("weir.listen \"127.0.0.1:0\" {}\n"
+            "weir.upstream \"one\" { kind = \"openai\", url = \"http://10.0.0.1\" }\n"
+            "weir.upstream \"two\" { kind = \"openai\", url = \"http://name.example\",\n"
+            "  limit = { 4 } }\n"
+            "weir.upstream \"q\" { kind = \"openai\", url = \"http://10.0.0.2\",\n"
+            "  queue = { length = 5 } }\n"
+            "weir.group \"lined\" { \"one\", queue = { length = 5 } }\n"
+            "weir.group \"well\" { \"one\", \"two\", queue = { length = 5 } }\n"
+            "weir.group \"no\" { \"one\", \"two\",\n"
+            "  retry = { attempts = 3, budget = 0, on = { \"503\" } } }\n"
+            "weir.group \"free\" { \"one\", retry = { attempts = 3, budget = 0 } }\n"
+            "weir.route \"a\" { match = { path = \"/a\" }, to = \"one\", hedge = {} }\n"
+            "weir.route \"b\" { match = { path = \"/b\" }, to = \"two\", hedge = {} }\n"
+            "weir.route \"c\" { match = { path = \"/c\" }, to = \"well\", hedge = {} }\n"
+            "weir.route \"d\" { match = { path = \"/d\" }, to = \"q\",\n"
+            "  min_rate = { chars = 20 } }\n"
+            "weir.route \"e\" { match = { path = \"/e\" }, to = \"one\", hedge = {},\n"
+            "  on_request = function() return \"route\", \"two\" end }\n",
+            &conf, &diag));
+  struct text said = { .len = 0 };
+  wr_diag_print(&diag, collect_line, &said);
+  static const char *const want[] = {
+    "conf.lua:5: warning: upstream 'q': nobody waits in its 'queue' without a 'limit'",
+    "conf.lua:7: warning: group 'lined': nobody waits in its 'queue' without a 'limit' of an",
+    "conf.lua:9: warning: group 'no': nothing is sent again with 'retry.budget' = 0",
+    "conf.lua:12: warning: route 'a': 'hedge' has no effect, 'one' is one server",
+    "conf.lua:15: warning: route 'd': 'min_rate' has no effect, 'q' is one server",
+  };
+  for (size_t i = 0; i < sizeof want / sizeof want[0]; i++)
+    if (!strstr(said.bytes, want[i])) fail_msg("not said: %s\nbut: %s", want[i], said.bytes);
+  assert_int_equal(diag.warnings, sizeof want / sizeof want[0]);
+  assert_int_equal(diag.errors, 0);
+  wr_conf_free(conf);
+  wr_diag_fini(&diag);
+}
+
 static void test_require(void **state) {
   (void)state;
   struct wr_conf *conf = NULL;
@@ -442,6 +483,7 @@ int main(void) {
     cmocka_unit_test(test_bad),        cmocka_unit_test(test_all_at_once),
     cmocka_unit_test(test_good),       cmocka_unit_test(test_secrets_are_hidden),
     cmocka_unit_test(test_hook_order), cmocka_unit_test(test_warnings),
+    cmocka_unit_test(test_idle_warnings),
     cmocka_unit_test(test_require),    cmocka_unit_test(test_torture),
     cmocka_unit_test(test_methods),    cmocka_unit_test(test_shipped),
   };

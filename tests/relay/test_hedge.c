@@ -94,6 +94,12 @@ static void rival_loses(void **state) {
   TURN_UNTIL(&r.w, r.ups[1]->ended);
   assert_int_equal(ends(&r, WR_HEDGE_LOST), 1);
   assert_int_equal(wr_relay_stats(r.relay)->hedge_bytes, strlen(chunk));
+  /* Who always loses is known to be slow for all that: at least as slow as it was then. */
+  for (uint32_t i = 0; i < 2; i++) {
+    struct wr_upstream_view v;
+    wr_upstreams_view(r.set, i, &v);
+    assert_int_not_equal(v.first_token_us, 0);
+  }
   rig_close(&r);
 }
 

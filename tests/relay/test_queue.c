@@ -2,6 +2,9 @@
  * without being lost. */
 #include "relay/texts.h"
 
+#include "upstream/note.h"
+#include "upstream/state.h"
+
 #define CLIENTS 6
 
 /* Several clients at a time; those from `CLIENTS / 2` on are another relay's, as if on another
@@ -260,6 +263,52 @@ static void members(void **state) {
   crowd_close(&c);
 }
 
+static struct wr_peer *peer_of(struct crowd *c, uint32_t group) {
+  const struct wr_choice choice = { .any = true };
+  return wr_group_choose(c->r.set, group, &choice);
+}
+
+/* Who waits hears that an upstream that was left alone may be asked again, and that it is well: one
+ * request finds out, the others follow at its first word. */
+static void well_again(void **state) {
+  (void)state;
+  struct crowd c;
+  struct wr_standing_change change;
+  crowd_init(&c, 4);
+  c.r.routes[0].to = 2;
+  c.r.upstreams[1].max_streams = 2;
+  c.r.upstreams[1].breaker = (struct wr_conf_breaker){
+    .failures = 1, .window_ms = 10000, .open_ms = 600000, .open_max_ms = 600000
+  };
+  crowd_open(&c);
+  struct wr_peer *bad = peer_of(&c, 1);
+  wr_peer_note(bad, wr_peer_epoch(bad), WR_NOTE_CONNECT, 0, 0, wr_loop_now_ms(c.r.w.loop));
+  wr_peer_put(bad);
+  one_asks(&c, 0, "x");
+  expect_asked(&c, 1);
+  unsigned first = c.r.ups[0]->peer;
+  one_waits(&c, 1, "x"); /* rather than to ask the one that fails */
+  one_waits(&c, 3, "x");
+  wr_relay_tick(c.r.relay, 0);
+  assert_int_equal(waiting(&c), 2);
+  wr_peer_state_probed(bad->state, NULL, true, wr_loop_now_ms(c.r.w.loop), &change);
+  wr_relay_tick(c.r.relay, 0);
+  expect_asked(&c, 2);
+  assert_int_equal(waiting(&c), 1);
+  assert_int_not_equal(c.r.ups[1]->peer, first);
+  struct wr_span a = whole_answer();
+  rig_write(c.r.ups[1]->conn, a.ptr, a.len - 30);
+  expect_asked(&c, 3);
+  assert_int_equal(c.r.ups[2]->peer, c.r.ups[1]->peer);
+  rig_write(c.r.ups[1]->conn, a.ptr + a.len - 30, 30);
+  expect_whole(&c, 1);
+  answer(&c, 3);
+  expect_whole(&c, 3);
+  answer(&c, 1);
+  expect_whole(&c, 0);
+  crowd_close(&c);
+}
+
 /* The limit grows by itself: seen at the next tick. And the process may end while one waits. */
 static void tick_and_end(void **state) {
   (void)state;
@@ -331,7 +380,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(in_turn),    cmocka_unit_test(full),    cmocka_unit_test(deadline),
     cmocka_unit_test(given_back), cmocka_unit_test(members), cmocka_unit_test(tick_and_end),
-    cmocka_unit_test(ranks),
+    cmocka_unit_test(ranks),      cmocka_unit_test(well_again),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -438,8 +438,8 @@ static inline void days_show(const struct days *d, const char *what) {
   }
 }
 
-/* By how much, in thousandths, what `of` counts of a second goes beyond this share of the requests in
- * any window of so many seconds, and `lead` before it. */
+/* By how much, in thousandths, what `of` counts of a second goes beyond this share of the requests
+ * in any window of so many seconds, and `lead` before it. */
 static inline int64_t days_beyond(const struct days *d, unsigned (*of)(const struct days_second *),
                                   unsigned permille, unsigned window_s, unsigned lead_s) {
   int64_t most = INT64_MIN, extra = 0, requests = 0;

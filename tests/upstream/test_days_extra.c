@@ -119,7 +119,7 @@ static void by_percentile(void **state) {
   }
 }
 
-/* The share holds whatever happens; hedges help where one is slow; each has a winner and a loser. */
+/* The share holds whatever happens; hedges help where one is slow. */
 static void by_share(void **state) {
   (void)state;
   static struct days d;

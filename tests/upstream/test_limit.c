@@ -26,6 +26,9 @@ struct sim {
   struct stream streams[STREAMS];
 };
 
+/* Uniform in [0, 1). */
+static double unit(struct wr_rand *r) { return (double)(wr_rand_u64(r) >> 11) * 0x1.0p-53; }
+
 static void open_sim(struct sim *s, double base_ms, double fits, double per_s) {
   memset(s, 0, sizeof *s);
   s->base_ms = base_ms;
@@ -46,7 +49,7 @@ static void arrive(struct sim *s) {
     s->running++;
     s->served++;
     double load = s->running > s->fits ? s->running / s->fits : 1;
-    double took = s->base_ms * load * (0.5 + 1.5 * wr_rand_double(&s->rand));
+    double took = s->base_ms * load * (0.5 + 1.5 * unit(&s->rand));
     t->began_ms = s->now_ms;
     t->token_ms = s->now_ms + (uint64_t)took + 1;
     t->end_ms = t->token_ms + 1000 + wr_rand_below(&s->rand, 4000);
@@ -72,7 +75,7 @@ static void step(struct sim *s) {
   }
   double due = s->per_s * STEP_MS / 1000;
   for (; due >= 1; due--) arrive(s);
-  if (wr_rand_double(&s->rand) < due) arrive(s);
+  if (unit(&s->rand) < due) arrive(s);
   if (s->limit.look) return; /* it has stepped back for a moment */
   uint32_t is = wr_limit_streams(&s->limit, MIN);
   if (is < s->low) s->low = is;

@@ -54,8 +54,13 @@ static void set_close(struct world *w, struct wr_upstreams *set, struct wr_resol
   assert_int_equal(wr_heap_live_count(WR_HEAP_UPSTREAM), 0);
 }
 
+static struct wr_peer *pick_first(struct wr_upstreams *set, uint32_t group, uint64_t tried) {
+  const struct wr_choice choice = { .tried = tried, .any = true };
+  return wr_group_choose(set, group, &choice);
+}
+
 static void picks(struct wr_upstreams *set, uint32_t group, uint64_t tried, const char *want) {
-  struct wr_peer *peer = wr_group_pick(set, group, tried);
+  struct wr_peer *peer = pick_first(set, group, tried);
   if (!want) {
     assert_null(peer);
     return;
@@ -71,7 +76,6 @@ static void round_robin(void **state) {
   struct wr_resolver *resolver;
   world_open(&w, 4u << 20);
   struct wr_upstreams *set = set_open(&w, &resolver);
-  assert_int_equal(wr_upstreams_peer_count(set), 4);
   static const char *const turns[] = { "a0", "a1", "a2", "a0" };
   for (unsigned i = 0; i < 4; i++) picks(set, 0, 0, turns[i]);
   picks(set, 1, 0, "b0");
@@ -82,7 +86,7 @@ static void round_robin(void **state) {
   picks(set, 2, 1u << 3, "a1");
   picks(set, 2, 1u << 0 | 1u << 1 | 1u << 2, "b0");
   picks(set, 2, 15, NULL);
-  struct wr_peer *held = wr_group_pick(set, 0, 0);
+  struct wr_peer *held = pick_first(set, 0, 0);
   assert_int_equal(held->streams, 1);
   wr_peer_put(held);
   assert_int_equal(held->streams, 0);
@@ -226,7 +230,7 @@ static void dial_name(void **state) {
   snprintf(text, sizeof text, "127.0.0.1:%u", names.port);
   assert_int_equal(wr_resolver_set_servers(resolver, text), WR_OK);
   assert_int_equal(wr_upstreams_new(w.loop, resolver, &one, NULL, &set, text, sizeof text), WR_OK);
-  struct wr_peer *peer = wr_group_pick(set, 0, 0);
+  struct wr_peer *peer = pick_first(set, 0, 0);
   struct side owner;
   side_init(&owner);
   owner.hold = true;
