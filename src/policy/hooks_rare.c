@@ -35,6 +35,7 @@ static void run_list(struct wr_hook_call *c, struct wr_hook_list list) {
   *c->out = wr_verdict_none();
   for (uint32_t i = 0; i < list.count && c->out->kind == WR_VERDICT_DEFAULT; i++)
     wr_hook_run(c, &c->e->hooks[list.first + i], call_rare);
+  if (c->out->kind != WR_VERDICT_DEFAULT) c->out->guard = c->hook && c->hook->guard;
 }
 
 /* Each hook sees the request as it came; routes add up, a refusal or an answer ends the chain. */

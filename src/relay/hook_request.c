@@ -105,6 +105,10 @@ enum wr_step wr_session_hook_response(struct wr_session *s) {
   struct wr_verdict v = { .kind = WR_VERDICT_DEFAULT, .max_tokens = -1, .deadline_ms = -1 };
   s->gen->hooks->response_start(s->gen->hooks->ctx, s->hook, &rs, &v);
   if (v.kind == WR_VERDICT_FALLBACK && wr_retry_fall_back(s, v.group)) return WR_STEP_RETRY;
+  if (v.kind == WR_VERDICT_FALLBACK && v.guard) { /* what it doesn't want seen isn't seen */
+    wr_session_attempt_end(s, false);
+    return wr_session_fail(s, WR_E_NO_PEER, none());
+  }
   if (v.kind != WR_VERDICT_REJECT) return WR_STEP_WAIT;
   wr_session_attempt_end(s, false);
   return wr_session_refuse(s, v.status, v.text, &v);

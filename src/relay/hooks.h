@@ -107,6 +107,7 @@ enum wr_verdict_kind {
 struct wr_verdict {
   uint8_t kind;
   bool failed;             /* said in place of a guard that could not judge, or wasn't asked */
+  bool guard;              /* response: said by a guard */
   uint16_t status;
   uint32_t group;          /* index into conf.groups */
   int64_t max_tokens;      /* -1: unchanged; sets the request's cap */

@@ -153,6 +153,7 @@ static void test_verdicts(void **state) {
       if (f.log_lines) fail_msg("%s: %s", c->body, f.log);
       assert_int_equal(f.verdict.kind, c->kind);
       assert_int_equal(number_of(&f), c->number);
+      assert_int_equal(f.verdict.guard, guard && c->kind != WR_VERDICT_DEFAULT);
       if (c->text) assert_true(wr_span_eq(f.verdict.text, wr_span_str(c->text)));
     } else {
       assert_int_equal(fails(&f, WR_FAIL_VERDICT), 1);

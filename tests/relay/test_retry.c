@@ -497,6 +497,24 @@ static void policy_to_nobody(void **state) {
   rig_close(&p.r);
 }
 
+/* With nobody left to ask the answer passes after all, unless it is a guard that didn't want it. */
+static void policy_without_others(void **state) {
+  (void)state;
+  for (int guard = 0; guard < 2; guard++) {
+    struct policy p;
+    policy_open(&p, 0);
+    p.say_start.kind = WR_VERDICT_FALLBACK;
+    p.say_start.group = 0; /* where it was */
+    p.say_start.guard = guard;
+    policy_ask(&p);
+    assert_memory_equal(p.r.got, guard ? "HTTP/1.1 503 " : "HTTP/1.1 200 ", 13);
+    if (guard) assert_int_equal(p.r.record.err, WR_E_NO_PEER);
+    assert_int_equal(p.starts, 1);
+    assert_int_equal(p.r.record.attempts, 1);
+    rig_close(&p.r);
+  }
+}
+
 /* A pick that comes to nothing leaves the one request that finds out to another. */
 static void probe_without_room(void **state) {
   (void)state;
@@ -574,6 +592,7 @@ int main(void) {
     cmocka_unit_test(long_body),       cmocka_unit_test(policy_on_errors),
     cmocka_unit_test(policy_after_commit), cmocka_unit_test(policy_at_the_start),
     cmocka_unit_test(probe_without_room), cmocka_unit_test(policy_to_nobody),
+    cmocka_unit_test(policy_without_others),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
