@@ -2,7 +2,9 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/heap.h"
@@ -117,20 +119,37 @@ static void woken(uv_async_t *handle) {
 
 /* ---- life */
 
+/* The two that may fail. */
+static enum wr_err init_sources(struct wr_loop *loop) {
+  enum wr_err err = wr_loop_expect_fd(loop, loop->tick_fd);
+  if (err) return err;
+  if (uv_async_init(&loop->uv, &loop->async, woken) != 0) return WR_E_IO;
+  if (uv_poll_init(&loop->uv, &loop->tick, loop->tick_fd) == 0) return WR_OK;
+  uv_close((uv_handle_t *)(void *)&loop->async, NULL);
+  uv_run(&loop->uv, UV_RUN_DEFAULT);
+  return WR_E_IO;
+}
+
 static enum wr_err init_handles(struct wr_loop *loop) {
-  if (uv_loop_init(&loop->uv) != 0) return WR_E_NOMEM;
-  if (uv_async_init(&loop->uv, &loop->async, woken) != 0) {
-    WR_CHECK(uv_loop_close(&loop->uv) == 0);
-    return WR_E_IO;
+  loop->tick_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  if (loop->tick_fd < 0) return WR_E_IO;
+  enum wr_err err = uv_loop_init(&loop->uv) == 0 ? WR_OK : WR_E_NOMEM;
+  if (!err) {
+    err = init_sources(loop);
+    if (err) WR_CHECK(uv_loop_close(&loop->uv) == 0);
+  }
+  if (err) {
+    close(loop->tick_fd);
+    return err;
   }
   uv_prepare_init(&loop->uv, &loop->prepare);
   uv_check_init(&loop->uv, &loop->check);
   uv_idle_init(&loop->uv, &loop->idle);
-  uv_timer_init(&loop->uv, &loop->tick);
   uv_timer_init(&loop->uv, &loop->limit);
   loop->async.data = loop->prepare.data = loop->check.data = loop->tick.data = loop;
   uv_prepare_start(&loop->prepare, before_poll);
   uv_check_start(&loop->check, after_poll);
+  uv_poll_start(&loop->tick, UV_READABLE, wr_loop_tick);
   return WR_OK;
 }
 
@@ -139,12 +158,14 @@ enum wr_err wr_loop_new(struct wr_slabs *slabs, struct wr_loop **out) {
   pthread_once(&allocator_once, route_allocator);
   struct wr_loop *loop = wr_heap_zalloc(WR_HEAP_NET, sizeof *loop);
   if (!loop) return WR_E_NOMEM;
+  loop->magic = WR_LOOP_MAGIC;
   enum wr_err err = init_handles(loop);
   if (err) {
+    spare_free(loop);
+    if (growing == loop) growing = NULL;
     wr_heap_free(WR_HEAP_NET, loop);
     return err;
   }
-  loop->magic = WR_LOOP_MAGIC;
   loop->slabs = slabs;
   size_t block_bytes = wr_slabs_max_block(slabs) < 65536 ? wr_slabs_max_block(slabs) : 65536;
   loop->credit_bytes = block_bytes;
@@ -180,7 +201,7 @@ unsigned wr_loop_free(struct wr_loop *loop) {
   wr_loop_end_dying(loop);
   wr_timer_clear(&loop->dying_timer);
   wr_timer_clear(&loop->starved_timer);
-  uv_timer_stop(&loop->tick);
+  uv_poll_stop(&loop->tick);
   uv_run(&loop->uv, UV_RUN_NOWAIT); /* the close callbacks that wait */
   unsigned open = 0;
   uv_walk(&loop->uv, count_open, &open);
@@ -190,6 +211,7 @@ unsigned wr_loop_free(struct wr_loop *loop) {
   uv_run(&loop->uv, UV_RUN_DEFAULT);
   int rc = uv_loop_close(&loop->uv);
   WR_CHECK(rc == 0);
+  close(loop->tick_fd);
   wr_rxbuf_fini(&loop->rx);
   wr_rxbuf_fini(&loop->tx);
   wr_rxbuf_fini(&loop->cipher);

@@ -26,7 +26,11 @@ struct wr_loop {
   uv_check_t check;
   uv_idle_t idle;
   uv_async_t async;
-  uv_timer_t tick;  /* the wheel's */
+  /* The wheel's: a timer of the kernel's. A wait with a limit would set up one of its own for
+   * each event, at a twentieth of what an event costs; this one is set where the wheel's next
+   * work moves. */
+  uv_poll_t tick;
+  int tick_fd;
   uv_timer_t limit; /* of wr_loop_turn */
 
   struct wr_slabs *slabs; /* borrowed: the worker's, outlives us */
@@ -67,6 +71,8 @@ struct wr_loop {
 
 /* To be called before libuv hears of a descriptor, on the loop's thread. NOMEM: it must not. */
 WR_MUST_USE enum wr_err wr_loop_expect_fd(struct wr_loop *loop, int fd);
+/* `tick` became due. In timer.c. */
+void wr_loop_tick(uv_poll_t *handle, int status, int events);
 /* Connections that wait for memory try again in 10 ms. */
 void wr_loop_start_starved(struct wr_loop *loop);
 /* Ends what still lingers, at once. In conn.c. */

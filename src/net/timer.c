@@ -1,5 +1,7 @@
 #include "net/timer.h"
 
+#include <sys/timerfd.h>
+
 #include "base/check.h"
 #include "net/loop_priv.h"
 #include "net/wheel.h"
@@ -108,23 +110,33 @@ unsigned wr_wheel_clear(struct wr_wheel *wheel) {
 
 /* ---- the wheel of a loop */
 
-static void tick(uv_timer_t *handle);
-
-/* Arms the one timer of libuv when the wheel's next work is earlier than what it waits for. */
-static void arm(struct wr_loop *loop, uint64_t due_ms) {
-  if (due_ms >= loop->armed_ms) return;
-  uint64_t now_ms = wr_loop_now_ms(loop);
+/* Sets the kernel's timer, which also takes back that it is due. UINT64_MAX: it rests. */
+static void set_tick(struct wr_loop *loop, uint64_t due_ms) {
+  struct itimerspec at = { 0 };
   loop->armed_ms = due_ms;
-  uv_timer_start(&loop->tick, tick, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+  if (due_ms != UINT64_MAX) {
+    uint64_t now_ms = wr_loop_now_ms(loop), delay_ms = due_ms > now_ms ? due_ms - now_ms : 0;
+    at.it_value.tv_sec = (time_t)(delay_ms / 1000);
+    at.it_value.tv_nsec = delay_ms ? (long)(delay_ms % 1000) * 1000000 : 1; /* 0 would be never */
+  }
+  int rc = timerfd_settime(loop->tick_fd, 0, &at, NULL);
+  WR_CHECK(rc == 0);
 }
 
-static void tick(uv_timer_t *handle) {
+/* The wheel's work is earlier than what the kernel's timer waits for. */
+static void arm(struct wr_loop *loop, uint64_t due_ms) {
+  if (due_ms < loop->armed_ms) set_tick(loop, due_ms);
+}
+
+void wr_loop_tick(uv_poll_t *handle, int status, int events) {
   struct wr_loop *loop = handle->data;
+  (void)events;
   WR_DCHECK(loop->magic == WR_LOOP_MAGIC && !loop->ending);
-  loop->now_known = false; /* timers run between turns: what was read belongs to the last one */
-  loop->armed_ms = UINT64_MAX;
+  if (!WR_EXPECT(status == 0)) return;
+  loop->now_known = false; /* it was due while the loop waited: what was read is older */
+  loop->armed_ms = 0;      /* what fires sets no timer of the kernel's; that follows, once */
   wr_wheel_advance(&loop->wheel, wr_loop_now_ms(loop));
-  arm(loop, wr_wheel_next_ms(&loop->wheel));
+  set_tick(loop, wr_wheel_next_ms(&loop->wheel));
 }
 
 void wr_timer_set(struct wr_loop *loop, struct wr_timer *timer, uint64_t delay_ms) {
