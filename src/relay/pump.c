@@ -19,6 +19,7 @@ struct cut {
   struct wr_span raw;        /* all its bytes in one piece */
   struct wr_sse_event sse;
   uint8_t lead; /* bytes of the chunk's head before whole, if it is one whole chunk; 0: it isn't */
+  bool made;    /* in the place of one that came, which has been looked at */
 };
 
 /* Pieces of an unfinished event: beyond so many, small ones are copied together. */
@@ -247,34 +248,6 @@ static enum wr_err pass_event(struct wr_session *s, struct cut *c, const struct 
   return append_event(s, c, ev->kind);
 }
 
-/* Events that take the place of one. */
-static enum wr_err take_made(struct wr_session *s) {
-  struct cut c = { .whole = WR_VIEW_NONE };
-  enum wr_err err = WR_OK;
-  while (err == WR_OK && wr_continue_made(s, &c.whole)) {
-    struct wr_usage usage = { -1, -1, -1, -1 }; /* has been taken */
-    struct wr_event ev;
-    struct wr_sse_parser sse;
-    size_t used = 0;
-    c.raw = wr_view_span(&c.whole);
-    wr_sse_init(&sse, UINT32_C(1) << 30);
-    if (s->stopping) {
-      wr_view_drop(&c.whole);
-      continue;
-    }
-    if (s->mode == WR_MODE_LINES) {
-      const struct wr_extent line = { 0, (uint32_t)c.raw.len - 1 };
-      c.sse = (struct wr_sse_event){ .kind = WR_SSE_EVENT, .bytes = line.len + 1, .data = line };
-    } else {
-      err = wr_sse_next(&sse, c.raw, &used, &c.sse);
-    }
-    if (err == WR_OK) err = read_event(s, &c, &ev, &usage);
-    if (err == WR_OK) err = pass_event(s, &c, &ev);
-    else wr_view_drop(&c.whole);
-  }
-  return err;
-}
-
 /* One whole event: read, judged, and put into the log. */
 static enum wr_err take_event(struct wr_session *s, struct cut *c) {
   WR_DCHECK(s->mode != WR_MODE_RAW && c->sse.kind <= WR_SSE_EMPTY);
@@ -297,13 +270,41 @@ static enum wr_err take_event(struct wr_session *s, struct cut *c) {
     drop_event(s, c);
     return WR_E_UPSTREAM_ERROR;
   }
-  usage_take(s, &usage);
-  if (!s->cont) return pass_event(s, c, &ev);
-  bool made = false;
-  err = wr_continue_event(s, &ev, &made);
-  if (err == WR_OK && !made) return pass_event(s, c, &ev);
-  drop_event(s, c);
-  return err == WR_OK ? take_made(s) : err;
+  if (!c->made) usage_take(s, &usage);
+  if (s->cont && !c->made) {
+    bool made = false;
+    err = wr_continue_event(s, &ev, &made);
+    if (err != WR_OK || made) { /* others follow in its place */
+      drop_event(s, c);
+      return err;
+    }
+  }
+  return pass_event(s, c, &ev);
+}
+
+/* Events that take the place of the last one. */
+static enum wr_err take_made(struct wr_session *s) {
+  struct cut c = { .whole = WR_VIEW_NONE, .made = true };
+  enum wr_err err = WR_OK;
+  while (err == WR_OK && wr_continue_made(s, &c.whole)) {
+    struct wr_sse_parser sse;
+    size_t used = 0;
+    c.raw = wr_view_span(&c.whole);
+    wr_sse_init(&sse, UINT32_C(1) << 30);
+    if (s->stopping) {
+      wr_view_drop(&c.whole);
+      continue;
+    }
+    if (s->mode == WR_MODE_LINES) {
+      const struct wr_extent line = { 0, (uint32_t)c.raw.len - 1 };
+      c.sse = (struct wr_sse_event){ .kind = WR_SSE_EVENT, .bytes = line.len + 1, .data = line };
+    } else {
+      err = wr_sse_next(&sse, c.raw, &used, &c.sse);
+    }
+    if (err == WR_OK) err = take_event(s, &c);
+    else wr_view_drop(&c.whole);
+  }
+  return err;
 }
 
 /* A line of NDJSON in the clothes of an event. */
@@ -396,6 +397,7 @@ static enum wr_err take_data(struct wr_session *s, unsigned *left) {
     struct cut c = { .whole = WR_VIEW_NONE };
     err = cut_next(s, &c);
     if (err == WR_OK) err = take_event(s, &c);
+    if (err == WR_OK && s->cont) err = take_made(s);
   }
   return err == WR_E_AGAIN ? WR_OK : err;
 }
@@ -456,6 +458,7 @@ static enum wr_err take_rest(struct wr_session *s) {
   if (s->mode == WR_MODE_LINES && wr_ndjson_finish(&at->cut.lines, &line) == WR_OK) {
     c.sse = (struct wr_sse_event){ .kind = WR_SSE_EVENT, .bytes = line.bytes, .data = line.text };
     enum wr_err err = take_event(s, &c);
+    if (err == WR_OK && s->cont) err = take_made(s);
     return err == WR_E_EVENT_SYNTAX ? WR_E_TRUNCATED : err;
   }
   enum wr_err err = WR_OK;
