@@ -26,7 +26,6 @@ static enum wr_err make(struct wr_loop *loop, struct wr_tls_ctx *tls, const char
   wr_viewq_init(&conn->in);
   wr_viewq_init(&conn->out);
   wr_list_init(&conn->starved);
-  wr_list_init(&conn->dying_link);
   enum wr_err err = tls ? wr_tls_new(tls, conn, server_name, &conn->tls) : WR_OK;
   if (err) {
     wr_heap_free(WR_HEAP_NET, conn);
@@ -39,14 +38,14 @@ static enum wr_err make(struct wr_loop *loop, struct wr_tls_ctx *tls, const char
 }
 
 static void set_peer(struct wr_conn *conn, const void *addr, size_t len) {
-  size_t room = sizeof conn->peer;
-  memcpy(&conn->peer, addr, len < room ? len : room);
+  size_t room = sizeof conn->u.peer;
+  memcpy(&conn->u.peer, addr, len < room ? len : room);
 }
 
 static void let_go(struct wr_conn *conn, bool reset) {
   if (conn->closed) return;
   wr_list_remove(&conn->starved);
-  wr_list_remove(&conn->dying_link);
+  if (conn->dying) wr_list_remove(&conn->u.end.link);
   wr_viewq_fini(&conn->in);
   wr_viewq_fini(&conn->out);
   wr_view_drop(&conn->late);
@@ -419,17 +418,17 @@ void wr_conn_settle(struct wr_conn *conn) {
 
 static void arm_dying(struct wr_loop *loop) {
   if (wr_list_empty(&loop->dying) || wr_timer_is_set(&loop->dying_timer)) return;
-  struct wr_conn *first = WR_CONTAINER(loop->dying.next, struct wr_conn, dying_link);
+  struct wr_conn *first = WR_CONTAINER(loop->dying.next, struct wr_conn, u.end.link);
   uint64_t now_ms = wr_loop_now_ms(loop);
   wr_timer_set(loop, &loop->dying_timer,
-               first->dying_due_ms > now_ms ? first->dying_due_ms - now_ms : 0);
+               first->u.end.due_ms > now_ms ? first->u.end.due_ms - now_ms : 0);
 }
 
 void wr_loop_dying_due(struct wr_timer *timer) {
   struct wr_loop *loop = WR_CONTAINER(timer, struct wr_loop, dying_timer);
   while (!wr_list_empty(&loop->dying)) {
-    struct wr_conn *first = WR_CONTAINER(loop->dying.next, struct wr_conn, dying_link);
-    if (first->dying_due_ms > wr_loop_now_ms(loop)) break;
+    struct wr_conn *first = WR_CONTAINER(loop->dying.next, struct wr_conn, u.end.link);
+    if (first->u.end.due_ms > wr_loop_now_ms(loop)) break;
     wr_conn_end(first);
   }
   arm_dying(loop);
@@ -437,7 +436,7 @@ void wr_loop_dying_due(struct wr_timer *timer) {
 
 void wr_loop_end_dying(struct wr_loop *loop) {
   while (!wr_list_empty(&loop->dying))
-    wr_conn_end(WR_CONTAINER(loop->dying.next, struct wr_conn, dying_link));
+    wr_conn_end(WR_CONTAINER(loop->dying.next, struct wr_conn, u.end.link));
 }
 
 void wr_conn_close(struct wr_conn *conn) {
@@ -445,6 +444,7 @@ void wr_conn_close(struct wr_conn *conn) {
   WR_CHECK(!conn->dying && !conn->closed);
   conn->owner = NULL;
   conn->dying = true;
+  wr_list_init(&conn->u.end.link);
   if (conn->state != WR_CONN_OPEN) {
     wr_conn_end(conn);
     return;
@@ -456,8 +456,8 @@ void wr_conn_close(struct wr_conn *conn) {
     wr_conn_end(conn); /* both ends are done: closing says so, without a shutdown before it */
     return;
   }
-  conn->dying_due_ms = wr_loop_now_ms(conn->loop) + WR_CONN_LINGER_MS;
-  wr_list_push_back(&conn->loop->dying, &conn->dying_link);
+  conn->u.end.due_ms = wr_loop_now_ms(conn->loop) + WR_CONN_LINGER_MS;
+  wr_list_push_back(&conn->loop->dying, &conn->u.end.link);
   conn->fin_wanted = true;
   if (wr_conn_flush(conn) != WR_OK || conn->closed) return;
   wr_conn_settle(conn);
@@ -495,10 +495,10 @@ struct wr_loop *wr_conn_loop(struct wr_conn *conn) { return conn->loop; }
 const struct wr_addr *wr_conn_peer(const struct wr_conn *conn) {
   struct wr_addr *out = &conn->loop->peer;
   memset(out, 0, sizeof *out);
-  size_t len = sizeof conn->peer.any.sa_family;
-  if (conn->peer.any.sa_family == AF_INET) len = sizeof conn->peer.in;
-  if (conn->peer.any.sa_family == AF_INET6) len = sizeof conn->peer.in6;
-  memcpy(out->raw, &conn->peer, len);
+  size_t len = sizeof conn->u.peer.any.sa_family;
+  if (conn->u.peer.any.sa_family == AF_INET) len = sizeof conn->u.peer.in;
+  if (conn->u.peer.any.sa_family == AF_INET6) len = sizeof conn->u.peer.in6;
+  memcpy(out->raw, &conn->u.peer, len);
   out->len = (uint16_t)len;
   return out;
 }

@@ -241,7 +241,7 @@ static void begun(struct work *w) {
   w->c->begun = true;
   s->due[WR_DUE_TOKEN] = 0;
   if (w->ev->content) wr_session_note_content(s);
-  s->continued++;
+  if (s->continued < UINT8_MAX) s->continued++;
   s->continued_bytes = (uint32_t)w->c->kept.len;
   WR_RELAY_COUNT(s->relay, continued[WR_CONTINUE_JOINED], 1);
 }

@@ -47,7 +47,7 @@ void wr_hedge_plan(struct wr_session *s) {
   if (!s->route->hedge.on || s->attempts != 1) return;
   struct wr_hedging *h = hedging(s);
   wr_hedging_request(h, s->route->hedge.max_permille);
-  s->hedge_from_us = s->at->started_us;
+  s->hedge_from_us = (uint32_t)s->at->started_us;
   uint64_t late_ms = s->route->hedge.after_ms;
   if (!late_ms) late_ms = wr_hedging_late_ms(h);
   wr_session_due(s, WR_DUE_HEDGE, late_ms);
@@ -161,7 +161,7 @@ void wr_hedge_content(struct wr_session *s) {
   wr_hedge_drop(s, WR_HEDGE_LOST);
   s->due[WR_DUE_HEDGE] = 0;
   if (s->attempts > 1) return; /* a time of two attempts is no time of a first one */
-  uint64_t us = wr_loop_now_us(s->relay->loop) - s->hedge_from_us;
+  uint32_t us = (uint32_t)wr_loop_now_us(s->relay->loop) - s->hedge_from_us;
   wr_hedging_sample(hedging(s), us / 1000, wr_session_now_ms(s));
 }
 

@@ -163,9 +163,10 @@ static void learn_identity(struct wr_session *s, const struct wr_event *ev) {
     struct wr_span text = wr_json_unquote(wr_json_raw(ev->data, id));
     s->answer_id = wr_heap_strndup(WR_HEAP_RELAY, text.ptr, text.len);
   }
+  uint64_t created = 0;
   if (v[2].type == WR_JSON_NUMBER &&
-      wr_json_u64(wr_json_raw(ev->data, &v[2]), &s->answer_created) != WR_OK)
-    s->answer_created = 0;
+      wr_json_u64(wr_json_raw(ev->data, &v[2]), &created) == WR_OK && created <= UINT32_MAX)
+    s->answer_created = (uint32_t)created;
 }
 
 /* For its client's sake, or with somebody else's events; what hooks may stop is looked at with

@@ -13,6 +13,11 @@
 #define FIRST_TLS_MS 10000u
 #define POOL_AGAIN_MS 10u
 #define TIDY_MS 1000u
+/* What the record has of each. */
+#define PATH_BYTES 200u
+#define MODEL_BYTES 128u
+#define WHY_BYTES 160u
+#define MODEL_ROOM_BYTES 16u
 
 static void timer_fire(struct wr_timer *timer) {
   struct wr_session *s = WR_CONTAINER(timer, struct wr_session, timer);
@@ -35,7 +40,8 @@ static void fields_reset(struct wr_session *s) {
   s->retry_after_ms = 0;
   s->reused = s->abortive = s->slow = s->tight = false;
   s->coalesced = s->queued_us = 0;
-  s->continued = s->continued_bytes = 0;
+  s->continued = 0;
+  s->continued_bytes = 0;
   s->hedged = 0;
   s->chunk_left = 0;
   s->method = 0;
@@ -92,7 +98,7 @@ static void request_parts_free(struct wr_session *s) {
   wr_stream_clear(&s->stream);
   wr_heap_free(WR_HEAP_RELAY, s->names);
   s->names = NULL;
-  s->path_len = s->model_len = s->why_len = 0;
+  s->path_len = s->model_len = s->why_len = s->names_cap = 0;
   wr_heap_free(WR_HEAP_RELAY, s->answer_id);
   s->answer_id = NULL;
   s->answer_created = 0;
@@ -155,8 +161,10 @@ void wr_session_due(struct wr_session *s, enum wr_due which, uint64_t delay_ms) 
     s->due[which] = 0;
     return;
   }
-  s->due[which] = wr_session_now_ms(s) + delay_ms;
-  if (s->due[which] < s->timer.due_ms) s->rearm = true;
+  if (delay_ms > INT32_MAX) delay_ms = INT32_MAX;
+  uint64_t due_ms = wr_session_now_ms(s) + delay_ms;
+  s->due[which] = (uint32_t)due_ms ? (uint32_t)due_ms : 1; /* 0 says something else */
+  if (due_ms < s->timer.due_ms) s->rearm = true;
 }
 
 void wr_session_due_step(struct wr_session *s, uint64_t delay_ms, enum wr_err err) {
@@ -210,16 +218,24 @@ void wr_session_name(struct wr_session *s, struct wr_span path, struct wr_span m
   if (!model.len) model = old_model;
   if (!why.len && s->why_len)
     why = wr_span_make(s->names + s->path_len + s->model_len, s->why_len);
-  if (path.len > 200) path.len = 200;
-  if (model.len > 128) model.len = 128;
-  if (why.len > 160) why.len = 160;
-  char *names = wr_heap_alloc(WR_HEAP_RELAY, path.len + model.len + why.len + 1);
-  if (!names) return; /* the record goes without */
-  if (path.len) memcpy(names, path.ptr, path.len);
-  if (model.len) memcpy(names + path.len, model.ptr, model.len);
-  if (why.len) memcpy(names + path.len + model.len, why.ptr, why.len);
-  wr_heap_free(WR_HEAP_RELAY, s->names);
+  if (path.len > PATH_BYTES) path.len = PATH_BYTES;
+  if (model.len > MODEL_BYTES) model.len = MODEL_BYTES;
+  if (why.len > WHY_BYTES) why.len = WHY_BYTES;
+  size_t len = path.len + model.len + why.len;
+  char *names = s->names, all[PATH_BYTES + MODEL_BYTES + WHY_BYTES];
+  if (len > s->names_cap) {
+    /* The path is known before the model, which mostly finds room here. */
+    size_t cap = model.len ? len : len + MODEL_ROOM_BYTES;
+    names = wr_heap_alloc(WR_HEAP_RELAY, cap);
+    if (!names) return; /* the record goes without */
+    s->names_cap = (uint16_t)cap;
+  }
+  if (path.len) memcpy(all, path.ptr, path.len);
+  if (model.len) memcpy(all + path.len, model.ptr, model.len);
+  if (why.len) memcpy(all + path.len + model.len, why.ptr, why.len);
+  if (names != s->names) wr_heap_free(WR_HEAP_RELAY, s->names);
   s->names = names;
+  if (len) memcpy(names, all, len);
   s->path_len = (uint16_t)path.len;
   s->model_len = (uint16_t)model.len;
   s->why_len = (uint16_t)why.len;

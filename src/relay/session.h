@@ -101,13 +101,15 @@ struct wr_session {
   uint8_t hedged;             /* 1 + enum wr_hedge_end; 0: there was none */
   uint8_t slow_do;            /* enum wr_slow_action, or a script's "wait" */
   uint8_t method;             /* enum wr_method of the request */
+  uint8_t continued;          /* times that another upstream went on */
   uint32_t listen_number;     /* of the listener that accepted it */
   uint32_t key_slot;          /* of shared->keys */
+  uint32_t group;             /* index of conf->groups */
   struct wr_relay *relay;     /* borrowed: outlives its sessions */
   struct wr_list link;        /* in the relay's list */
   struct wr_task task;
   struct wr_timer timer;      /* at the earliest of `due`, or before it */
-  uint64_t due[WR_DUES];      /* ms of the loop's clock; 0: not set */
+  uint32_t due[WR_DUES];      /* low bits of the loop's clock in ms; 0: not set */
   struct wr_conn *client;     /* owned */
   struct wr_request *rq;      /* owned */
   struct wr_attempt *at;      /* owned */
@@ -120,10 +122,9 @@ struct wr_session {
   struct wr_hook_stream *hook; /* owned; NULL without hooks */
   char *answer_id; /* owned; of the answer, as the upstream says; only kept where a policy may end
                       it */
-  uint64_t answer_created;    /* Unix seconds, as the upstream says; 0: not known */
   char *names;                /* owned: path and model, for the record */
   uint16_t path_len, model_len, why_len; /* in names, in this order */
-  uint32_t group;             /* index of conf->groups */
+  uint16_t names_cap;
   uint64_t tried;             /* bit a peer: not to be asked in this round */
   uint64_t asked;             /* bit an upstream of the generation: there was an attempt */
   struct wr_stream stream;
@@ -135,16 +136,17 @@ struct wr_session {
                                  block plus one; chat: bit a choice, of the first 32 */
   uint32_t chunk_left;        /* bytes of the chunk that is being written, its CRLF included */
   uint32_t retry_after_ms;    /* of a refusal; 0: a second */
-  uint64_t hedge_from_us;     /* when the first attempt began, where the route hedges */
   uint32_t queued_us;         /* waited for room */
+  uint32_t hedge_from_us;     /* when the first attempt began, where the route hedges: low bits */
+  uint32_t answer_created;    /* Unix seconds, as the upstream says; 0: not known */
   struct wr_admitted admitted;
   uint32_t slow_from;         /* low bits of the client's sent bytes when it became slow */
   uint32_t slow_charged;      /* bytes that count in the process's for slow clients */
-  uint32_t continued;         /* times that another upstream went on */
   uint32_t continued_bytes;   /* of text that the client had at the last of them */
   uint32_t coalesced;         /* events that were joined into others, or left out */
-  uint64_t slow_since_ms, slow_moved_ms; /* when it became slow, and took something last */
-  size_t join_at;             /* bytes in the log at which they are joined */
+  uint32_t slow_since_ms, slow_moved_ms; /* when it became slow, and took something last: low bits
+                                            of the loop's clock */
+  uint32_t join_at;           /* bytes in the log at which they are joined */
   uint32_t taken;             /* low bits of the client's sent bytes when pressure last looked */
   uint32_t progress;          /* low bits of the client's sent bytes when WR_DUE_SLOW was set */
   uint64_t events;
@@ -155,6 +157,9 @@ struct wr_session {
   int64_t usage[4];           /* input, output, cached, reasoning */
 };
 
+/* Thousands of them are open. With what the heap adds this fills a size class of glibc. */
+_Static_assert(sizeof(struct wr_session) <= 600, "each idle stream costs a size class more");
+
 /* session.c */
 WR_MUST_USE enum wr_err wr_session_new(struct wr_relay *relay, uint32_t listen_number,
                                        struct wr_conn *take_conn);
@@ -163,7 +168,13 @@ void wr_session_free(struct wr_session *s);
 /* Ready for the next request on the same connection. */
 void wr_session_reset(struct wr_session *s);
 uint64_t wr_session_now_ms(const struct wr_session *s);
-void wr_session_due(struct wr_session *s, enum wr_due which, uint64_t delay_ms); /* 0 clears it */
+/* 0 clears it; more than 24 days are 24 days. */
+void wr_session_due(struct wr_session *s, enum wr_due which, uint64_t delay_ms);
+/* How long until then, below 0 if it has passed; it is set. */
+static inline int32_t wr_session_due_in(const struct wr_session *s, unsigned which,
+                                        uint64_t now_ms) {
+  return (int32_t)(s->due[which] - (uint32_t)now_ms);
+}
 void wr_session_due_step(struct wr_session *s, uint64_t delay_ms, enum wr_err err);
 /* The pool has nothing now: looks again soon. */
 void wr_session_due_pool(struct wr_session *s);

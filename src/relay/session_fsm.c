@@ -55,17 +55,23 @@ static void move(struct wr_session *s, enum wr_step next) {
 static void timer_arm(struct wr_session *s) {
   if (wr_timer_is_set(&s->timer) && !s->rearm) return;
   s->rearm = false;
-  uint64_t least = 0;
-  for (unsigned i = 0; i < WR_DUES; i++)
-    if (s->due[i] && (!least || s->due[i] < least)) least = s->due[i];
+  uint64_t now = wr_session_now_ms(s);
+  bool any = false;
+  int32_t least_ms = INT32_MAX;
+  for (unsigned i = 0; i < WR_DUES; i++) {
+    if (!s->due[i]) continue;
+    int32_t left_ms = wr_session_due_in(s, i, now);
+    if (left_ms < least_ms) least_ms = left_ms;
+    any = true;
+  }
   /* A wait needs a waker; who turns every deadline off has the upstream's connection. */
-  if (least == 0) {
+  if (!any) {
     (void)!WR_EXPECT(s->at != NULL || (s->step == WR_STEP_READ_HEAD && !s->rq));
     return;
   }
-  if (wr_timer_is_set(&s->timer) && s->timer.due_ms <= least) return;
-  uint64_t now = wr_session_now_ms(s);
-  wr_timer_set(s->relay->loop, &s->timer, least > now ? least - now : 1);
+  uint64_t delay_ms = least_ms > 0 ? (uint64_t)least_ms : 1;
+  if (wr_timer_is_set(&s->timer) && s->timer.due_ms <= now + delay_ms) return;
+  wr_timer_set(s->relay->loop, &s->timer, delay_ms);
 }
 
 static bool client_is_gone(const struct wr_session *s) {
@@ -106,7 +112,7 @@ static enum wr_step deadlines(struct wr_session *s) {
   /* The timer stands before every deadline, so most turns need not look at each. */
   if (wr_timer_is_set(&s->timer) && s->timer.due_ms > now) return WR_STEP_WAIT;
   for (unsigned i = 0; i < WR_DUES; i++) {
-    if (!s->due[i] || s->due[i] > now) continue;
+    if (!s->due[i] || wr_session_due_in(s, i, now) > 0) continue;
     s->due[i] = 0;
     switch ((enum wr_due)i) {
       case WR_DUE_STEP:

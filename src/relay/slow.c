@@ -54,7 +54,8 @@ static void join(struct wr_session *s, uint32_t drop) {
   s->copied += did.copied_bytes;
   s->coalesced += (uint32_t)(did.joined + did.dropped);
   size_t step = s->route->slow_high_bytes / 2;
-  s->join_at = s->stream.bytes + (step > JOIN_STEP_BYTES ? step : JOIN_STEP_BYTES);
+  size_t at = s->stream.bytes + (step > JOIN_STEP_BYTES ? step : JOIN_STEP_BYTES);
+  s->join_at = at < UINT32_MAX ? (uint32_t)at : UINT32_MAX;
 }
 
 size_t wr_session_coalesce(struct wr_session *s) {
@@ -76,8 +77,12 @@ void wr_relay_coalesce(struct wr_relay *relay, bool on) {
 
 /* --- what is held --- */
 
+static uint32_t ms_since(const struct wr_session *s, uint32_t then_ms) {
+  return (uint32_t)wr_session_now_ms(s) - then_ms;
+}
+
 static uint64_t rate_of(const struct wr_session *s) {
-  uint64_t ms = wr_session_now_ms(s) - s->slow_since_ms;
+  uint32_t ms = ms_since(s, s->slow_since_ms);
   uint32_t took = (uint32_t)wr_conn_bytes_out(s->client) - s->slow_from;
   return (uint64_t)took * 1000u / (ms ? ms : 1);
 }
@@ -157,7 +162,7 @@ static enum wr_err decide(struct wr_session *s) {
     struct wr_hook_slow q = {
       .bytes = wr_session_queued(s),
       .events = wr_reader_left(&s->reader),
-      .age_ms = wr_session_now_ms(s) - s->slow_since_ms,
+      .age_ms = ms_since(s, s->slow_since_ms),
       .rate = s->slow ? (double)rate_of(s) : 0,
     };
     s->hooked = true;
@@ -183,14 +188,14 @@ static enum wr_err decide(struct wr_session *s) {
 static void due_set(struct wr_session *s) {
   bool hook = s->hook && s->route->hooks & WR_HOOK_SLOW_CLIENT;
   uint32_t give_up = s->route->slow_give_up_ms;
-  uint64_t stuck = wr_session_now_ms(s) - s->slow_moved_ms;
+  uint32_t stuck = ms_since(s, s->slow_moved_ms);
   uint64_t left = give_up > stuck ? give_up - stuck : 1;
   if (!give_up) left = hook ? HOOK_MS : 0;
   wr_session_due(s, WR_DUE_SLOW, hook && left > HOOK_MS ? HOOK_MS : left);
 }
 
 static enum wr_err enter(struct wr_session *s) {
-  s->slow_since_ms = s->slow_moved_ms = wr_session_now_ms(s);
+  s->slow_since_ms = s->slow_moved_ms = (uint32_t)wr_session_now_ms(s);
   s->slow_from = s->progress = (uint32_t)wr_conn_bytes_out(s->client);
   s->join_at = 0;
   enum wr_err err = decide(s);
@@ -250,7 +255,7 @@ enum wr_err wr_slow_turn(struct wr_session *s) {
 enum wr_err wr_slow_due(struct wr_session *s) {
   if (!s->slow || !s->at) return WR_OK;
   uint32_t sent = (uint32_t)wr_conn_bytes_out(s->client);
-  uint64_t now = wr_session_now_ms(s);
+  uint32_t now = (uint32_t)wr_session_now_ms(s);
   if (sent != s->progress) {
     s->progress = sent;
     s->slow_moved_ms = now;

@@ -186,7 +186,7 @@ static struct wr_peer *next_address(struct wr_session *s, enum wr_err err) {
 
 static enum wr_step dial_other(struct wr_session *s, struct wr_peer *peer, enum wr_err err) {
   const char *model = s->at->model;
-  uint64_t due = s->due[WR_DUE_STEP];
+  uint32_t due = s->due[WR_DUE_STEP];
   WR_DCHECK(peer != s->at->peer && peer->up == s->at->peer->up);
   wr_session_note_failed(s, err);
   place_more(s, peer);

@@ -14,9 +14,20 @@ struct item {
 static void item_free(struct item *it) {
   wr_list_remove(&it->link);
   wr_loop_unmark(&it->task);
-  WR_CHECK(it->shelf->count > 0);
-  it->shelf->count--;
-  wr_heap_free(WR_HEAP_UPSTREAM, it);
+  struct wr_shelf *shelf = it->shelf;
+  WR_CHECK(shelf->count > 0);
+  shelf->count--;
+  if (shelf->spare) wr_heap_free(WR_HEAP_UPSTREAM, shelf->spare);
+  shelf->spare = it;
+}
+
+/* The place that was left last: a connection which goes and comes back allocates nothing. */
+static struct item *item_new(struct wr_shelf *shelf) {
+  struct item *it = shelf->spare;
+  shelf->spare = NULL;
+  if (!it) it = wr_heap_alloc(WR_HEAP_UPSTREAM, sizeof *it);
+  if (it) *it = (struct item){ .shelf = shelf, .since_ms = wr_loop_now_ms(shelf->loop) };
+  return it;
 }
 
 static void item_close(struct item *it) {
@@ -67,6 +78,8 @@ void wr_shelf_init(struct wr_shelf *shelf, struct wr_loop *loop, uint32_t max, u
 void wr_shelf_clear(struct wr_shelf *shelf) {
   while (!wr_list_empty(&shelf->items))
     item_close(WR_CONTAINER(shelf->items.next, struct item, link));
+  wr_heap_free(WR_HEAP_UPSTREAM, shelf->spare);
+  shelf->spare = NULL;
   WR_CHECK(shelf->count == 0);
   wr_timer_clear(&shelf->timer);
 }
@@ -78,15 +91,13 @@ void wr_shelf_put(struct wr_shelf *shelf, struct wr_conn *take_conn) {
   struct item *it = NULL;
   bool quiet = wr_conn_state(take_conn) == WR_CONN_OPEN && !wr_conn_got_eof(take_conn) &&
                wr_conn_input_bytes(take_conn) == 0 && wr_conn_unsent_bytes(take_conn) == 0;
-  if (quiet && shelf->count < shelf->max) it = wr_heap_zalloc(WR_HEAP_UPSTREAM, sizeof *it);
+  if (quiet && shelf->count < shelf->max) it = item_new(shelf);
   if (!it) {
     wr_conn_close(take_conn);
     return;
   }
   wr_task_init(&it->task, item_run);
-  it->shelf = shelf;
   it->conn = take_conn;
-  it->since_ms = wr_loop_now_ms(shelf->loop);
   wr_list_init(&it->link);
   wr_list_push_front(&shelf->items, &it->link);
   shelf->count++;

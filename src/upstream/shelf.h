@@ -16,6 +16,7 @@ struct wr_shelf {
   struct wr_loop *loop; /* borrowed: the worker's, outlives us */
   struct wr_list items; /* youngest first */
   struct wr_timer timer;
+  void *spare;          /* owned: a place that nothing stands in; NULL: none */
   uint32_t count;
   uint32_t max;
   uint32_t idle_ms;
