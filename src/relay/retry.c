@@ -9,6 +9,7 @@
 #include "relay/hedge.h"
 #include "relay/relay_priv.h"
 #include "relay/session.h"
+#include "relay/window.h"
 #include "upstream/retry.h"
 #include "wire/head.h"
 #include "wire/http_date.h"
@@ -103,8 +104,9 @@ static bool is_held(const struct wr_session *s) {
 }
 
 static bool is_open(const struct wr_session *s) {
-  /* With a minimum rate content is held, too. */
-  bool shown = s->content && !s->route->min_rate_chars;
+  /* With a minimum rate content is held, too, and hooks may hold it. */
+  bool held = s->route->min_rate_chars || (s->at && wr_windows_withhold(s->at->win));
+  bool shown = s->content && !held;
   return !s->committed && !shown && !s->finish && !s->terminator && !s->stopping &&
          s->outcome == WR_OUTCOME_NONE;
 }

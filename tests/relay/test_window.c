@@ -411,6 +411,36 @@ static void fails_first(void **state) {
     }
 }
 
+/* Text that a hook still holds has been shown to nobody: what fails then can be tried elsewhere. */
+static void held_and_retried(void **state) {
+  (void)state;
+  for (int held = 0; held < 2; held++) {
+    static char whole[4096];
+    struct filter f;
+    open_filter(&f, true);
+    f.r.routes[0].to = 2;
+    f.r.groups[2].retry_on = 1u << WR_RETRY_TRUNCATED;
+    f.passes = 1;
+    f.holds = held;
+    const char *const half[] = { ROLE, HELLO };
+    struct wr_span answer = whole_answer();
+    memcpy(whole, answer.ptr, answer.len);
+    f.r.answer_of[1] = wr_span_make(whole, answer.len);
+    do { /* whoever is asked first */
+      f.calls = f.r.asked[0] = f.r.asked[1] = 0;
+      f.r.answer_of[0] = chunked(half, 2);
+      ask(&f.r, ASK_CLOSE);
+      TURN_UNTIL(&f.r.w, f.r.client_end);
+      rig_ups_drop(&f.r);
+    } while (f.r.asked[0] == 0);
+    assert_int_equal(f.r.asked[1], held);
+    assert_string_equal(f.r.outcome, held ? "complete" : "truncated");
+    if (held) assert_true(rig_dechunk(f.r.got, body, sizeof body, NULL));
+    if (held) assert_string_equal(body, WHOLE);
+    close_filter(&f);
+  }
+}
+
 /* An answer that isn't a stream can't be seen: a guard refuses it. */
 static void not_a_stream(void **state) {
   (void)state;
@@ -508,7 +538,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(cuts),       cmocka_unit_test(tools),        cmocka_unit_test(tool_breaks),
     cmocka_unit_test(verdicts),   cmocka_unit_test(rounds),       cmocka_unit_test(borders),
-    cmocka_unit_test(fails_first),
+    cmocka_unit_test(fails_first), cmocka_unit_test(held_and_retried),
     cmocka_unit_test(bounds),     cmocka_unit_test(stages),       cmocka_unit_test(kinds),
     cmocka_unit_test(odd_events), cmocka_unit_test(unknown),      cmocka_unit_test(not_a_stream),
     cmocka_unit_test(surrogates),   cmocka_unit_test(big),        cmocka_unit_test(recordings),
