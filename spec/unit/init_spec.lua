@@ -95,6 +95,13 @@ describe("weir test", function()
     rc, out = run(("PATH=/nowhere:%s %s test"):format(dir, BINARY))
     assert.equal(127, rc, out)
     has(out, "busted is not installed")
+    -- A tree of sources whose module isn't made yet.
+    local tree = dir .. "/tree"
+    assert.equal(0, (run(("mkdir -p %s/build/release %s/lua/weir && touch %s/lua/weir/test.lua && cp %s %s/build/release/weir")
+      :format(tree, tree, tree, BINARY, tree))))
+    rc, out = run(("env -u LUA_CPATH -u LUA_CPATH_5_4 %s/build/release/weir test"):format(tree))
+    assert.equal(127, rc, out)
+    has(out, "isn't built: make lua-test")
     assert.equal(0, (run(("cp /bin/true %s/busted"):format(dir))))
     rc, out = run(("PATH=%s %s test"):format(dir, BINARY))
     assert.equal(127, rc, out)

@@ -47,6 +47,15 @@ static bool set_paths(void) {
   return add_to("LUA_PATH", lua, "?.lua") && add_to("LUA_CPATH", modules, "?.so");
 }
 
+/* In a tree of sources whose module nobody has made; busted would say so in twenty lines. */
+static bool not_built(void) {
+  static const char *const tree[] = { "../../lua/weir/test.lua", NULL };
+  static const char *const module[] = { "lua/weir/test/core.so", NULL };
+  char path[WR_CLI_PATH_BYTES];
+  if (getenv("LUA_CPATH") || getenv("LUA_CPATH_5_4")) return false;
+  return wr_cli_beside(tree, path) && !wr_cli_beside(module, path);
+}
+
 int wr_cmd_test(int argc, char **argv) {
   char busted[WR_CLI_PATH_BYTES], lua[WR_CLI_PATH_BYTES], which[WR_CLI_PATH_BYTES + 8];
   char *args[ARGS_MAX];
@@ -81,6 +90,11 @@ int wr_cmd_test(int argc, char **argv) {
   if (!named) args[n++] = folder;
   args[n] = NULL;
   fflush(NULL);
+  if (not_built()) {
+    fputs("weir test: the module weir.test isn't built: make lua-test, where this weir was built\n",
+          stderr);
+    return 127;
+  }
   if (set_paths()) execv(busted, args);
   perror("weir test: busted");
   return 127;

@@ -121,6 +121,9 @@ struct wr_span wr_vm_error(const struct wr_vm *vm) {
 
 void wr_vm_compile(lua_State *L, struct wr_span text, const char *name) {
   const char *chunk = lua_pushfstring(L, "@%s", name);
+  /* Some editors begin a file with a byte order mark; Lua's own reader of files skips it, too. */
+  if (text.len >= 3 && memcmp(text.ptr, "\xEF\xBB\xBF", 3) == 0)
+    text = wr_span_make(text.ptr + 3, text.len - 3);
   if (luaL_loadbufferx(L, text.ptr ? text.ptr : "", text.len, chunk, "t") != LUA_OK) lua_error(L);
   lua_remove(L, -2);
 }

@@ -360,6 +360,12 @@ struct member_list {
   size_t count;
 };
 
+static bool is_group(const struct load *l, const char *name) {
+  for (size_t i = 0; i < l->decl_count; i++)
+    if (l->decls[i].kind == DECL_GROUP && strcmp(l->decls[i].name, name) == 0) return true;
+  return false;
+}
+
 static void add_member(lua_State *L, struct load *l, const struct place *at, int idx,
                        struct member_list *list) {
   if (lua_type(L, idx) != LUA_TSTRING) {
@@ -370,6 +376,10 @@ static void add_member(lua_State *L, struct load *l, const struct place *at, int
   uint32_t found = UINT32_MAX;
   for (size_t i = 0; i < l->conf->upstream_count; i++)
     if (strcmp(l->conf->upstreams[i].name, name) == 0) found = (uint32_t)i;
+  if (found == UINT32_MAX && is_group(l, name)) {
+    load_error_text(l, at, "'%.64s' is a group, and a group holds upstreams only", name);
+    return;
+  }
   if (found == UINT32_MAX) {
     const char *near = wr_suggest(wr_span_str(name), upstream_name_at, l->conf);
     load_error_text(l, at, "unknown upstream '%.64s'%s%s%s", name, near ? " (did you mean '" : "",

@@ -14,6 +14,7 @@ static const struct bad {
 } bads[] = {
   /* the file as such */
   { 1, "unexpected symbol near '='", "= 1\n" },
+  { 2, "attempt to call a nil value (field 'nothing')", "\xEF\xBB\xBFlocal a = {}\na.nothing()\n" },
   { 2, "attempt to call a nil value (field 'nothing')", "local a = {}\na.nothing()\n" },
   { 0, "no listener: declare one", BASE_U BASE_R },
   { 0, "no route: declare one", BASE_L BASE_U },
@@ -215,6 +216,9 @@ static const struct bad {
   { 3, "group 'g': unknown upstream 'mian' (did you mean 'main'?)",
     BASE_L "weir.upstream \"u\" { kind = \"mock\" } weir.upstream \"main\" { kind = \"mock\" }\n"
            "weir.group \"g\" { \"mian\" }\n" BASE_R },
+  { 3, "group 'g': 'h' is a group, and a group holds upstreams only",
+    BASE_L BASE_U "weir.group \"g\" { \"h\" } weir.group \"h\" { \"u\" }\n" BASE_R },
+  { 3, "group 'g': 'g' is a group", BASE_L BASE_U "weir.group \"g\" { \"g\" }\n" BASE_R },
   { 3, "group 'g': has no members", BASE_L BASE_U "weir.group \"g\" {}\n" BASE_R },
   { 3, "group 'g': names 'u' twice",
     BASE_L BASE_U "weir.group \"g\" { \"u\", last = \"u\" }\n" BASE_R },
