@@ -120,6 +120,7 @@ static enum wr_step deadlines(struct wr_session *s) {
         if (s->step == WR_STEP_RETRY) break; /* the wait before the next attempt is over */
         if (s->step == WR_STEP_FLUSH) {
           if (!s->err) s->err = WR_E_CLIENT_SLOW;
+          if (s->committed) WR_RELAY_COUNT(s->relay, slow_did[WR_SLOW_DID_GIVE_UP], 1);
           return wr_session_client_gone(s);
         }
         if (s->due_err == WR_E_BODY_TIMEOUT) return wr_session_fail(s, WR_E_BODY_TIMEOUT, none);

@@ -11,7 +11,13 @@
 #include "relay/session.h"
 #include "wire/http1_write.h"
 
-#define FLUSH_MS 30000u
+/* For an answer made here: no route may have been found for it. */
+#define REPLY_FLUSH_MS 30000u
+
+/* How long a client may take nothing of the end: as of what comes before it. 0: for ever. */
+static uint32_t patience_ms(const struct wr_session *s) {
+  return s->committed ? s->route->slow_give_up_ms : REPLY_FLUSH_MS;
+}
 
 enum wr_step wr_step_flush(struct wr_session *s) {
   WR_CHECK(s->source_done && s->at == NULL);
@@ -25,7 +31,7 @@ enum wr_step wr_step_flush(struct wr_session *s) {
     return WR_STEP_FINISH;
   uint32_t sent = (uint32_t)wr_conn_bytes_out(s->client);
   if (!s->due[WR_DUE_STEP] || sent != s->progress)
-    wr_session_due_step(s, FLUSH_MS, WR_E_CLIENT_SLOW);
+    wr_session_due_step(s, patience_ms(s), WR_E_CLIENT_SLOW);
   s->progress = sent;
   return WR_STEP_WAIT;
 }

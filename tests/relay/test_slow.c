@@ -275,6 +275,30 @@ static void stops(void **state) {
   rig_close(&r);
 }
 
+/* Who takes nothing is given up behind the end of the stream as well, stopped or whole. */
+static void given_up_at_the_end(void **state) {
+  (void)state;
+  for (unsigned whole = 0; whole < 2; whole++) {
+    struct rig r;
+    struct raw c;
+    setup(&r, whole ? WR_SLOW_COALESCE : WR_SLOW_STOP);
+    r.routes[0].slow_give_up_ms = 60;
+    r.routes[0].slow_max_bytes = 1u << 20;
+    begin(&r, &c);
+    (void)fill(&r, &c, whole ? WR_SLOW_DID_COALESCE : WR_SLOW_DID_STOP);
+    if (whole) {
+      chunk(r.ups[0]->conn, DONE);
+      rig_write(r.ups[0]->conn, "0\r\n\r\n", 5);
+    }
+    TURN_UNTIL(&r.w, r.records == 1); /* it never reads */
+    assert_int_equal(r.record.err, WR_E_CLIENT_SLOW);
+    assert_string_equal(r.outcome, whole ? "client_gone" : "stopped");
+    assert_int_equal(wr_relay_stats(r.relay)->slow_did[WR_SLOW_DID_GIVE_UP], 1);
+    raw_close(&c);
+    rig_close(&r);
+  }
+}
+
 /* --- a script decides --- */
 
 static struct {
@@ -459,7 +483,7 @@ int main(void) {
     cmocka_unit_test(drops),          cmocka_unit_test(stops),
     cmocka_unit_test(hook_stops),     cmocka_unit_test(hook_waits_then_joins),
     cmocka_unit_test(for_the_ladder), cmocka_unit_test(dripping_requests),
-    cmocka_unit_test(fair_turns),
+    cmocka_unit_test(fair_turns),     cmocka_unit_test(given_up_at_the_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
