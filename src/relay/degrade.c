@@ -206,6 +206,15 @@ static bool sheds_class(const struct wr_degrade *d, const char *name) {
   return false;
 }
 
+/* When the ladder may be down again: three samples a step, and who has been up for long is rarely
+ * down at the next moment. */
+static uint64_t hold_ms(const struct wr_relay *relay) {
+  const struct wr_degrade *d = &relay->degrade;
+  uint64_t ms = (uint64_t)d->now * WR_LADDER_CALM_SAMPLES * d->conf->server.sample_ms;
+  bool told = d->now == d->told_now; /* else it is since just now */
+  return told ? ms + (wr_loop_now_us(relay->loop) - d->since_us) / 2000 : ms;
+}
+
 bool wr_degrade_refuses(struct wr_session *s) {
   struct wr_relay *relay = s->relay;
   enum wr_action why = WR_ACTION_SHED_ALL;
@@ -216,6 +225,7 @@ bool wr_degrade_refuses(struct wr_session *s) {
   }
   wr_degrade_count(relay, why, 1);
   WR_RELAY_COUNT(relay, refused, 1);
+  s->retry_after_ms = wr_relay_wait_ms(relay, hold_ms(relay));
   return true;
 }
 

@@ -156,7 +156,7 @@ static enum wr_err put_retry_after(const struct wr_session *s, struct wr_buf *ou
     if (wr_span_ieq(v->headers[i].name, WR_SPAN("retry-after"))) return WR_OK;
   if (s->hook && has_field(s->hook->headers, WR_SPAN("retry-after"))) return WR_OK;
   if (status != 503 && status != 429) return WR_OK;
-  if (!ms) ms = 1000;
+  if (!ms) ms = status == 503 ? wr_relay_wait_ms(s->relay, 0) : 1000;
   enum wr_err err = wr_http1_put_field_u64(out, WR_SPAN("retry-after"), (ms + 999u) / 1000u);
   return err == WR_OK ? wr_http1_put_field_u64(out, WR_SPAN("retry-after-ms"), ms) : err;
 }

@@ -12,8 +12,6 @@
 #define LINES 64u
 #define RANKS (WR_CONF_QUEUE_CLASSES + 1u) /* who isn't named stands last */
 #define WORDS (WR_RELAY_UPSTREAMS / 64u)
-#define RETRY_LEAST_MS 1000u
-#define RETRY_MOST_MS 60000u
 
 enum state { STATE_WAITS, STATE_GRANTED, STATE_PUSHED };
 
@@ -213,11 +211,13 @@ static uint8_t rank_of(const struct wr_session *s) {
 }
 
 /* When it may be worth while to come back: when those in front have gone, as fast as they did
- * lately. */
-static uint32_t retry_ms(const struct line *line) {
-  uint64_t ms = line->gap_us / 1000 * line->count;
-  if (ms < RETRY_LEAST_MS) return RETRY_LEAST_MS;
-  return ms < RETRY_MOST_MS ? (uint32_t)ms : RETRY_MOST_MS;
+ * lately, and not faster than nobody has since. Before the first has gone: when they must have. */
+static uint32_t come_back_ms(const struct wr_session *s, const struct line *line) {
+  uint64_t now_us = wr_loop_now_us(s->relay->loop), gap_us = line->gap_us;
+  if (!gap_us) return wr_relay_wait_ms(s->relay, conf_of(s)->wait_ms);
+  uint64_t since_us = now_us > line->served_us ? now_us - line->served_us : 0;
+  if (since_us > gap_us) gap_us = (gap_us * 7 + since_us) / 8;
+  return wr_relay_wait_ms(s->relay, gap_us * line->count / 1000);
 }
 
 /* A place in a line that is full, at the cost of the last one of the lowest class below. */
@@ -237,9 +237,10 @@ static enum wr_err stand(struct wr_session *s, struct wr_queues *q, struct wr_wa
   const struct wr_conf_group *g = &s->gen->conf->groups[s->group];
   w->line = line_of(q, g->name);
   if (!w->line) return WR_E_QUEUE_FULL;
-  s->retry_after_ms = retry_ms(w->line);
+  s->retry_after_ms = come_back_ms(s, w->line);
   if (w->line->count >= g->queue.length && !push_out(s->relay, w->line, w->rank))
     return WR_E_QUEUE_FULL;
+  if (!w->line->count) w->line->served_us = w->since_us; /* no gap while nobody waited */
   w->turn = ++q->turn;
   w->line->count++;
   wr_list_push_back(&w->line->ranks[w->rank], &w->link);
@@ -313,7 +314,7 @@ static enum state detach(struct wr_session *s) {
   enum state state = (enum state)atomic_load(&w->state);
   if (state == STATE_WAITS) taken_out(s->relay->shared, w);
   else if (wr_list_linked(&w->link)) wr_list_remove(&w->link);
-  s->retry_after_ms = retry_ms(w->line);
+  s->retry_after_ms = come_back_ms(s, w->line);
   pthread_mutex_unlock(&q->lock);
   return state;
 }

@@ -181,6 +181,15 @@ void wr_relay_stop(struct wr_relay *relay) {
   }
 }
 
+#define WAIT_LEAST_MS 1000u
+#define WAIT_MOST_MS 20000u
+
+uint32_t wr_relay_wait_ms(struct wr_relay *relay, uint64_t expected_ms) {
+  uint64_t ms = expected_ms < WAIT_MOST_MS ? expected_ms : WAIT_MOST_MS;
+  if (ms < WAIT_LEAST_MS) ms = WAIT_LEAST_MS;
+  return (uint32_t)(ms + wr_rand_below(&relay->rand, ms / 2 + 1));
+}
+
 void wr_relay_woken(struct wr_relay *relay) { wr_queue_woken(relay); }
 
 uint32_t wr_relay_connections(const struct wr_relay *relay) { return relay->count; }

@@ -52,6 +52,9 @@ struct wr_relay {
 
 /* Scratch of at least this size; NULL when memory is short. Valid until the next call. */
 char *wr_relay_scratch(struct wr_relay *relay, size_t bytes);
+/* What a refusal says when to come back: after so long, at least a second and at most twenty, and
+ * up to half as long again by chance, so that who was refused together doesn't come together. */
+uint32_t wr_relay_wait_ms(struct wr_relay *relay, uint64_t expected_ms);
 struct wr_relay_gen *wr_relay_gen_ref(struct wr_relay_gen *gen);
 void wr_relay_gen_unref(struct wr_relay_gen *gen);
 /* Where things are counted in wr_relay_shared: the same for all generations. */

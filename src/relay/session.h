@@ -135,7 +135,7 @@ struct wr_session {
   uint32_t open;              /* what has begun and not ended. Anthropic: index of the content
                                  block plus one; chat: bit a choice, of the first 32 */
   uint32_t chunk_left;        /* bytes of the chunk that is being written, its CRLF included */
-  uint32_t retry_after_ms;    /* of a refusal; 0: a second */
+  uint32_t retry_after_ms;    /* of a refusal; 0: nothing is known */
   uint32_t queued_us;         /* waited for room */
   uint32_t hedge_from_us;     /* when the first attempt began, where the route hedges: low bits */
   uint32_t answer_created;    /* Unix seconds, as the upstream says; 0: not known */

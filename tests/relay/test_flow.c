@@ -212,7 +212,7 @@ static void pool_exhausted(void **state) {
                        (wr_block_unref(taken[--n]), wr_slabs_tick(r.w.slabs),
                         strstr(r.got, "\r\n\r\n") != NULL));
   assert_non_null(strstr(r.got, "HTTP/1.1 503"));
-  assert_non_null(strstr(r.got, "retry-after: 1\r\n"));
+  assert_non_null(strstr(r.got, "retry-after: "));
   while (n > 0) wr_block_unref(taken[--n]);
   rig_client_drop(&r);
   r.client = running;

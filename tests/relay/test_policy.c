@@ -238,7 +238,7 @@ static void no_room_for_the_head(void **state) {
     if (!p.hog) continue;
     assert_in_range(p.count, 100, 8191);
     assert_memory_equal(r->got, "HTTP/1.1 503 ", 13);
-    assert_non_null(strstr(r->got, "\r\nretry-after: 1\r\n"));
+    assert_non_null(strstr(r->got, "\r\nretry-after: "));
     assert_non_null(strstr(r->got, "\"code\":\"pool_full\"}}"));
     assert_null(strstr(r->got, "keep"));
     assert_int_equal(r->record.err, WR_E_POOL_FULL);
