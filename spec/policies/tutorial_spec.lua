@@ -40,6 +40,21 @@ describe("the tutorial", function()
     end
   end)
 
+  it("gives a crowd of one tenant a cheaper model, and each place back", function()
+    local p = policy("crowd", { streams = 1, model = "small" })
+    for _, ends in ipairs { "end", "cut", "reset", "hang", "end" } do
+      local r = p:stream { text = "some words", ends = ends, key = "team-a" }
+      assert.equal("openai", r.upstream)
+      assert.same({}, r.errors)
+    end
+    assert.equal("openai", p:stream { text = "some words", leave_after = 1, key = "team-a" }.upstream)
+    assert.equal("openai", p:request { key = "team-a" }.upstream)
+    p = policy("crowd", { streams = 0, model = "small" })
+    local r = p:request { key = "team-a" }
+    assert.equal("local", r.upstream)
+    assert.is_truthy(r.body:find('"model":"small"', 1, true))
+  end)
+
   it("stops what is too long", function()
     local p = policy("stop_long", { tokens = 5 })
     local parts = {}
