@@ -249,14 +249,15 @@ void wr_degrade_request(struct wr_session *s) {
   WR_DCHECK(s->rq != NULL && s->gen != NULL);
   struct wr_degrade *d = &s->relay->degrade;
   if (d->actions == 0) return;
+  /* Paths of no known API have neither a bound that is known nor a cheaper model. */
+  if (s->dialect == WR_DIALECT_NONE) return;
   if (d->actions >> WR_ACTION_CAP_OUTPUT & 1u &&
       (s->rq->cap_tokens < 0 || (int64_t)d->cap_tokens < s->rq->cap_tokens)) {
     s->rq->cap_tokens = d->cap_tokens;
     wr_degrade_count(s->relay, WR_ACTION_CAP_OUTPUT, 1);
   }
-  /* Paths of no known API have no cheaper model. */
   if (d->actions >> WR_ACTION_ROUTE & 1u && s->gen->conf == d->conf && s->group != d->route &&
-      s->dialect != WR_DIALECT_NONE && group_serves(d->conf, d->route, wr_session_model(s))) {
+      group_serves(d->conf, d->route, wr_session_model(s))) {
     s->group = d->route;
     wr_degrade_count(s->relay, WR_ACTION_ROUTE, 1);
   }

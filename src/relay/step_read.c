@@ -122,11 +122,11 @@ enum wr_step wr_step_read_head(struct wr_session *s) {
     return wr_session_fail(s, err, none());
   }
   take_head(s, h, base);
+  bool other = false;
+  s->route = route_find(s->gen->conf, h, base, &other);
   /* Who is refused whatever it asks need not send its body first. */
   if (wr_degrade_active(s->relay, WR_ACTION_SHED_ALL) && wr_degrade_refuses(s))
     return wr_session_fail(s, WR_E_SHED, none());
-  bool other = false;
-  s->route = route_find(s->gen->conf, h, base, &other);
   if (!s->route) return wr_session_fail(s, other ? WR_E_METHOD : WR_E_NO_ROUTE, none());
   if (s->rq->content_length > s->route->body_bytes)
     return wr_session_fail(s, WR_E_BODY_TOO_LARGE, none());

@@ -72,6 +72,7 @@ static void sheds_all(void **state) {
   assert_ptr_equal(strstr(got, "HTTP/1.1 503 "), got);
   /* Two steps down take three samples of 250 ms each, and chance adds up to half. */
   assert_in_range(comes_back_ms(got), 1500, 2600);
+  assert_non_null(strstr(got, "\r\nx-weir-degraded: 2\r\n"));
   assert_non_null(strstr(got, "\"code\":\"shed\""));
   assert_string_equal(r.outcome, "shed");
   got = ask(&r, "POST /v1/messages HTTP/1.1\r\nHost: h\r\ncontent-length: 2\r\n\r\n{}");
@@ -125,6 +126,15 @@ static void caps_and_reroutes(void **state) {
   assert_non_null(strstr(r.ups[0]->text, "\"max_tokens\":77"));
   assert_int_equal(acts(&r, WR_ACTION_CAP_OUTPUT), 1);
   assert_int_equal(acts(&r, WR_ACTION_ROUTE), 1);
+  rig_client_drop(&r);
+  rig_ups_drop(&r);
+  /* What is no known API is let through as it came. */
+  assert_true(rig_dial(&r));
+  rig_send(&r, "POST /v1/embeddings HTTP/1.1\r\nHost: h\r\ncontent-type: application/json\r\n"
+               "content-length: 27\r\n\r\n" BODY);
+  TURN_UNTIL(&r.w, r.up_count == 1 && rig_request_bytes(r.ups[0]->text));
+  assert_null(strstr(r.ups[0]->text, "tokens"));
+  assert_int_equal(acts(&r, WR_ACTION_CAP_OUTPUT), 1);
   rig_close(&r);
 }
 
