@@ -99,7 +99,7 @@ const char *load_type_name(lua_State *L, int idx) {
   case LUA_TNONE:
   case LUA_TNIL: return "nil";
   case LUA_TBOOLEAN: return lua_toboolean(L, idx) ? "true" : "false";
-  case LUA_TNUMBER: return lua_isinteger(L, idx) ? "an integer" : "a number";
+  case LUA_TNUMBER: return lua_isinteger(L, idx) ? "an integer" : "a float";
   case LUA_TSTRING: return "a string";
   case LUA_TTABLE: return "a table";
   case LUA_TFUNCTION: return "a function";

@@ -98,7 +98,7 @@ static const struct bad {
     "weir.server { workers = 0 }\n" BASE_L BASE_U BASE_R },
   { 1, "server: 'workers' must be a whole number, not a string",
     "weir.server { workers = \"many\" }\n" BASE_L BASE_U BASE_R },
-  { 1, "server: 'workers' must be a whole number, not a number",
+  { 1, "server: 'workers' must be a whole number, not a float",
     "weir.server { workers = 1.5 }\n" BASE_L BASE_U BASE_R },
   { 1, "server: 'log_format' must be \"json\" or \"logfmt\", not \"jsn\" (did you mean \"json\"?)",
     "weir.server { log_format = \"jsn\" }\n" BASE_L BASE_U BASE_R },
