@@ -163,6 +163,7 @@ weir.group "up" { "one", last = "two", retry = { budget = 1 } }
       { name = "responses" },                                          -- an API without messages
       { name = "chat", good = 'fault = "status:400"', failed = 1 },
       { name = "chat", route = 'limits = { continue = "64B" },', fault = "cut@40", tokens = 60 },
+      { name = "chat", route = 'on_upstream_error = function(e) if e.committed then return "fail" end end,' },
       { name = "chat", body = BODY:gsub('"stream"', '"n":2,"stream"') },
     } do
       local c = conf(o.fault or "cut@9", o)

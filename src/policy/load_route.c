@@ -72,26 +72,33 @@ static void check_slow(lua_State *L, struct load *l, const struct place *top, in
     load_error(l, &max, "must not be less than 'slow_client.high'");
 }
 
+/* Who can go on with an answer, of a group or (NULL) of all. */
+static size_t count_able(const struct wr_conf *c, const struct wr_conf_group *g) {
+  size_t n = g ? g->member_count : c->upstream_count, able = 0;
+  for (size_t i = 0; i < n; i++)
+    able += c->upstreams[g ? g->members[i] : i].prefill != WR_PREFILL_NONE;
+  return able;
+}
+
 /* What could never happen isn't configured by accident. */
 static void check_continue(struct load *l, const struct place *top, const struct wr_conf_route *r) {
   const struct place at = { top->decl, NULL, "continue" };
   if (!r->continues || r->to == UINT32_MAX) return;
   const struct wr_conf_group *g = &l->conf->groups[r->to];
-  size_t urls = 0, able = 0;
-  for (size_t i = 0; i < g->member_count; i++) {
-    const struct wr_conf_upstream *u = &l->conf->upstreams[g->members[i]];
-    urls += u->url_count;
-    able += u->prefill != WR_PREFILL_NONE;
-  }
-  if (!able)
+  if (!count_able(l->conf, NULL)) {
     load_error(l, &at, "needs an upstream in '%s' that can go on with an answer: say there "
                "prefill = true, \"prefix\" or \"vllm\"", g->name);
-  else if (g->attempts < 2)
-    load_error(l, &at, "needs a second attempt: 'retry.attempts' of '%s' is 1", g->name);
-  else if (g->member_count < 2 && urls == 1)
+  } else if (!count_able(l->conf, g)) { /* a hook may send requests elsewhere */
     wr_diag_warn(l->diag, l->file, r->line,
-                 "route '%s': 'continue' finds nobody else in '%s' unless the name has several "
+                 "route '%s': 'continue' finds nobody in '%s' that has 'prefill'", r->name,
+                 g->name);
+  } else if (g->attempts < 2) {
+    load_error(l, &at, "needs a second attempt: 'retry.attempts' of '%s' is 1", g->name);
+  } else if (g->member_count < 2 && l->conf->upstreams[g->members[0]].url_count < 2) {
+    wr_diag_warn(l->diag, l->file, r->line,
+                 "route '%s': 'continue' finds nobody else in '%s' unless its name has several "
                  "addresses", r->name, g->name);
+  }
 }
 
 static void build_route(lua_State *L, struct load *l, const struct decl *d,

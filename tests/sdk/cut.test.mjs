@@ -88,3 +88,27 @@ describe('an answer behind a failure', () => {
     assert.equal(seen.text, (await messages('test-model')).text);
   });
 });
+
+// The model's first upstream ends its body in the middle; another one goes on.
+describe('a stream that breaks off', () => {
+  it('is one answer for chat', async () => {
+    const whole = await chat('test-model');
+    const seen = await chat('break-off');
+    assert.equal(seen.text, whole.text);
+    assert.equal(seen.roles, 1);
+    assert.deepEqual(seen.finish, ['stop']);
+    const ids = new Set();
+    const stream = await c.openai.chat.completions.create({ ...c.chatBody, model: 'break-off', stream: true }, c.ask());
+    for await (const chunk of stream) ids.add(chunk.id);
+    assert.equal(ids.size, 1);
+    const runner = c.openai.chat.completions.stream({ ...c.chatBody, model: 'break-off' }, c.ask());
+    assert.equal(await runner.finalContent(), whole.text);
+  });
+  it('is one answer for messages', async () => {
+    const whole = await messages('test-model');
+    const seen = await messages('break-off');
+    assert.equal(seen.text, whole.text);
+    assert.equal(seen.starts, 1);
+    assert.equal(seen.stop, 'end_turn');
+  });
+});
