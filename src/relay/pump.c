@@ -65,7 +65,7 @@ static enum wr_err join(struct wr_session *s, struct cut *c) {
   return WR_OK;
 }
 
-static enum wr_err append_event(struct wr_session *s, struct cut *c, uint8_t kind) {
+static inline enum wr_err append_event(struct wr_session *s, struct cut *c, uint8_t kind) {
   WR_RELAY_COUNT(s->relay, event_bytes, c->raw.len);
   if (c->whole.len && c->lead) { /* with its framing: one piece for the client's socket */
     c->whole.ptr -= c->lead;
@@ -116,7 +116,7 @@ static inline void note_choice(struct wr_session *s, const struct wr_event *ev) 
 }
 
 /* What the session remembers of an event. */
-static void note(struct wr_session *s, const struct wr_event *ev) {
+static inline void note(struct wr_session *s, const struct wr_event *ev) {
   WR_DCHECK(ev->kind < WR_EVENT_KINDS);
   s->events++;
   s->contents += ev->content;
@@ -217,8 +217,8 @@ static void read_text(struct wr_session *s, struct wr_event *ev) {
 }
 
 /* What the event says it means. */
-static enum wr_err read_event(struct wr_session *s, const struct cut *c, struct wr_event *ev,
-                              struct wr_usage *usage) {
+static inline enum wr_err read_event(struct wr_session *s, const struct cut *c, struct wr_event *ev,
+                                     struct wr_usage *usage) {
   *ev = (struct wr_event){ .raw = c->raw, .name = wr_span_at(c->raw.ptr, c->sse.name) };
   enum wr_err err = data_of(s, c, &ev->data);
   if (err == WR_OK)
@@ -228,7 +228,8 @@ static enum wr_err read_event(struct wr_session *s, const struct cut *c, struct 
 }
 
 /* Through the hooks into the log. */
-static enum wr_err pass_event(struct wr_session *s, struct cut *c, const struct wr_event *ev) {
+static inline enum wr_err pass_event(struct wr_session *s, struct cut *c,
+                                     const struct wr_event *ev) {
   if (s->cont) wr_continue_note(s, ev);
   if (s->hook && s->route->hooks & (WR_HOOK_EVENT | WR_HOOK_TEXT)) hook_refresh(s, ev);
   if (s->events == 0 && may_be_stopped(s)) learn_identity(s, ev);
@@ -341,7 +342,7 @@ static enum wr_err part_reserve(struct wr_session *s) {
 
 /* Whatever the next bytes turn out to be finds room in log and queue: nothing that was parsed is
  * ever parsed again. */
-static enum wr_err reserve(struct wr_session *s) {
+static inline enum wr_err reserve(struct wr_session *s) {
   struct wr_viewq *q = &s->at->part;
   if (q->count == q->cap) {
     enum wr_err err = part_reserve(s);
