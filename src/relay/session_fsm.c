@@ -64,9 +64,11 @@ static void timer_arm(struct wr_session *s) {
     if (left_ms < least_ms) least_ms = left_ms;
     any = true;
   }
-  /* A wait needs a waker; who turns every deadline off has the upstream's connection. */
+  /* A wait needs a waker; who turns every deadline off has the upstream's connection, and behind
+   * its end the client's. */
   if (!any) {
-    (void)!WR_EXPECT(s->at != NULL || (s->step == WR_STEP_READ_HEAD && !s->rq));
+    (void)!WR_EXPECT(s->at != NULL || (s->step == WR_STEP_READ_HEAD && !s->rq) ||
+                     (s->step == WR_STEP_FLUSH && s->committed));
     return;
   }
   uint64_t delay_ms = least_ms > 0 ? (uint64_t)least_ms : 1;

@@ -299,6 +299,24 @@ static void given_up_at_the_end(void **state) {
   }
 }
 
+/* And who has all the time in the world keeps it there; its own end wakes the session. */
+static void never_given_up(void **state) {
+  (void)state;
+  struct rig r;
+  struct raw c;
+  setup(&r, WR_SLOW_STOP);
+  uint64_t before = wr_expect_failures();
+  begin(&r, &c);
+  (void)fill(&r, &c, WR_SLOW_DID_STOP);
+  TURN_UNTIL(&r.w, r.ups[0]->ended);
+  for (unsigned i = 0; i < 20; i++) wr_loop_turn(r.w.loop, 1);
+  assert_int_equal(r.records, 0);
+  raw_close(&c);
+  TURN_UNTIL(&r.w, r.records == 1);
+  assert_int_equal(wr_expect_failures(), before);
+  rig_close(&r);
+}
+
 /* --- a script decides --- */
 
 static struct {
@@ -484,6 +502,7 @@ int main(void) {
     cmocka_unit_test(hook_stops),     cmocka_unit_test(hook_waits_then_joins),
     cmocka_unit_test(for_the_ladder), cmocka_unit_test(dripping_requests),
     cmocka_unit_test(fair_turns),     cmocka_unit_test(given_up_at_the_end),
+    cmocka_unit_test(never_given_up),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
