@@ -158,6 +158,45 @@ weir.group "up" { "one", last = "two", retry = { budget = 1 } }
     two:stop()
   end))
 
+  it("never shows half an answer as a whole one, whatever breaks how often #threads", io_.test(function()
+    local up = {}
+    for i, fault in ipairs { "reset@14", "error@30", "cut@45" } do
+      up[i] = ([[weir.upstream "u%d" { kind = "mock", prefill = true, breaker = { failures = 0, rate = 0 },
+        mock = { tokens = 60, numbered = true, jitter = 1, rate = 2000, fault = "%s", fault_share = 0.6 } }
+]]):format(i, fault)
+    end
+    local s = weir.run { workers = 2, conf = table.concat(up) .. [[
+weir.group "up" { "u1", "u2", "u3", retry = { attempts = 4, budget = 1, backoff = "5ms" } }
+]] .. routes "continue = true" }
+    local done, whole, broken, expected = 0, 0, 0, {}
+    for i = 0, 59 do expected[#expected + 1] = "t" .. i end
+    expected = table.concat(expected, " ")
+    for i = 1, 120 do
+      io_.go(function()
+        local name = NAMES[i % 2 + 1]
+        local r = assert(http.fetch(ask(name, s.port)))
+        local text = dialects.text(name, r.body)
+        if r.clean then
+          expect_one(name, r, "mixed")
+          assert.equal(expected, text)
+          whole = whole + 1
+        else
+          local events = dialects.events(r.body)
+          assert.is_true(dialects.is_error_event(name, events[#events]), r.body)
+          assert.equal(expected:sub(1, #text), text)
+          broken = broken + 1
+        end
+        done = done + 1
+      end)
+    end
+    io_.eventually("all streams to end", function() return done == 120 end, 60)
+    local m = s:metrics()
+    assert.is_true(m['weir_continued_total{result="joined"}'] > 40)
+    assert.is_true(whole > broken)
+    assert.equal(broken, m['weir_continued_total{result="refused"}'])
+    s:stop()
+  end))
+
   it("ends as ever where nobody can go on", io_.test(function()
     for i, o in ipairs {
       { name = "responses" },                                          -- an API without messages

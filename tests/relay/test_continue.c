@@ -348,6 +348,98 @@ static void repeats(void **state) {
   }
 }
 
+/* What is held as a repeat isn't lost when no more text comes: a tool call, another block. */
+static void held_then_tool(void **state) {
+  (void)state;
+  static const char said[] = "Let me look that up for you, it won't take long.";
+  static const char tool[] =
+      "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"x\"}]}}]}\n\n";
+  const enum shape shapes[] = { CHAT, MESSAGES };
+  for (size_t k = 0; k < 2; k++) {
+    struct try t;
+    init_try(&t);
+    rig_open(&t.r);
+    struct rig_up *up = first_says(&t, shapes[k], JSON_BODY, said);
+    TURN_UNTIL(&t.r.w, t.r.got_len > 0);
+    drop(up);
+    up = second(&t);
+    say_head(up, shapes[k]);
+    say(up, first_of[shapes[k]]);
+    say_text(up, shapes[k], "Let me", 6);
+    say_text(up, shapes[k], " look", 5);
+    if (shapes[k] == CHAT) say(up, tool);
+    else say(up, ANT_START(1, "tool_use") ANT_STOP(1));
+    say(up, last_of[shapes[k]]);
+    end_body(up);
+    char want[128];
+    snprintf(want, sizeof want, "%sLet me look", said);
+    expect_whole(&t, shapes[k], want);
+    assert_non_null(strstr(body, shapes[k] == CHAT ? "tool_calls" : "tool_use"));
+    rig_close(&t.r);
+  }
+}
+
+/* The deadlines of the second attempt are its own; a client that doesn't read meanwhile gets all. */
+static void deadlines(void **state) {
+  (void)state;
+  struct try t;
+  init_try(&t);
+  t.r.routes[0].heartbeat_ms = 50;
+  for (unsigned i = 0; i < 2; i++) t.r.upstreams[i].timeout.first_token_ms = 600;
+  rig_open(&t.r);
+  struct rig_up *up = first_says(&t, CHAT, JSON_BODY, SHORT);
+  TURN_UNTIL(&t.r.w, t.r.got_len > 0);
+  drop(up);
+  up = second(&t);
+  say_head(up, CHAT);
+  say_text(up, CHAT, " you", 4);
+  TURN_UNTIL(&t.r.w, strstr(t.r.got, "you"));
+  size_t before = count_of(t.r.got, "\r\n:");
+  TURN_UNTIL(&t.r.w, count_of(t.r.got, "\r\n:") > before + 13); /* longer than first_token */
+  t.r.client_hold = true;
+  say_text(up, CHAT, ".", 1);
+  say(up, STOP DONE);
+  end_body(up);
+  TURN_UNTIL(&t.r.w, up->answered || t.r.records == 1 || wr_conn_unsent_bytes(up->conn) == 0);
+  t.r.client_hold = false;
+  wr_loop_mark(t.r.w.loop, &t.r.task);
+  expect_whole(&t, CHAT, "Hello there, you.");
+  /* And one that says nothing in time is given up. */
+  up = first_says(&t, CHAT, JSON_BODY, SHORT);
+  TURN_UNTIL(&t.r.w, t.r.got_len > 0);
+  drop(up);
+  up = second(&t);
+  say_head(up, CHAT);
+  say(up, ROLE);
+  TURN_UNTIL(&t.r.w, t.r.records == 2);
+  assert_string_equal(t.r.outcome, "truncated");
+  assert_int_equal(ends(&t.r, WR_CONTINUE_FAILED), 1);
+  rig_close(&t.r);
+}
+
+/* A pool that has no room for the text: the stream itself goes on. */
+static void small_pool(void **state) {
+  (void)state;
+  struct try t;
+  init_try(&t);
+  t.r.routes[0].continue_bytes = 1u << 20;
+  rig_open_pool(&t.r, 256u << 10);
+  char line[2001];
+  memset(line, 'x', sizeof line - 1);
+  line[sizeof line - 1] = 0;
+  struct rig_up *up = first_says(&t, CHAT, JSON_BODY, SHORT);
+  for (unsigned i = 0; i < 150; i++) {
+    size_t had = t.r.got_len;
+    say_text(up, CHAT, line, sizeof line - 1);
+    TURN_UNTIL(&t.r.w, t.r.got_len > had + sizeof line);
+  }
+  say(up, STOP DONE);
+  end_body(up);
+  TURN_UNTIL(&t.r.w, t.r.records == 1);
+  assert_string_equal(t.r.outcome, "complete");
+  rig_close(&t.r);
+}
+
 /* The text that is kept is what the second server gets also when the break is the stream's end, a
  * deadline, an error event, or rubbish. */
 static void breaks(void **state) {
@@ -358,6 +450,7 @@ static void breaks(void **state) {
     for (unsigned i = 0; i < 2; i++) t.r.upstreams[i].timeout.idle_ms = how == 2 ? 150 : 5000;
     rig_open(&t.r);
     struct rig_up *up = first_says(&t, CHAT, JSON_BODY, SHORT);
+    t.r.upstreams[!t.first].timeout.idle_ms = 5000;
     if (how == 0) end_body(up);
     if (how == 1) rig_write(up->conn, "zz\r\n", 4);
     if (how == 3) say(up, "data: {\"error\":{\"type\":\"overloaded_error\"}}\n\n");
@@ -548,7 +641,8 @@ int main(void) {
     cmocka_unit_test(every_break), cmocka_unit_test(requests),     cmocka_unit_test(envelopes),
     cmocka_unit_test(blocks),      cmocka_unit_test(repeats),      cmocka_unit_test(breaks),
     cmocka_unit_test(refused),     cmocka_unit_test(second_fails), cmocka_unit_test(client_leaves),
-    cmocka_unit_test(hooks),
+    cmocka_unit_test(hooks),       cmocka_unit_test(held_then_tool),
+    cmocka_unit_test(deadlines),   cmocka_unit_test(small_pool),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
