@@ -1,0 +1,210 @@
+/* What makes a stream go on at the other upstream, what doesn't, and what fails on the way: then it
+ * ends as ever. */
+#include "relay/breakable.h"
+
+/* The text that is kept is what the second server gets also when the break is the stream's end, a
+ * deadline, an error event, or rubbish. */
+static void breaks(void **state) {
+  (void)state;
+  for (unsigned how = 0; how < 5; how++) {
+    struct try t;
+    init_try(&t);
+    for (unsigned i = 0; i < 2; i++) t.r.upstreams[i].timeout.idle_ms = how == 2 ? 150 : 5000;
+    rig_open(&t.r);
+    struct rig_up *up = first_says(&t, CHAT, JSON_BODY, SHORT);
+    t.r.upstreams[!t.first].timeout.idle_ms = 5000;
+    if (how == 0) end_body(up);
+    if (how == 1) rig_write(up->conn, "zz\r\n", 4);
+    if (how == 3) say(up, "data: {\"error\":{\"type\":\"overloaded_error\"}}\n\n");
+    if (how == 4) say(up, "data: {nothing\n\n");
+    up = second(&t);
+    assert_non_null(strstr(t.request, "\"content\":\"Hello there,\"}]}"));
+    say_head(up, CHAT);
+    say_text(up, CHAT, " you.", 5);
+    say(up, STOP DONE);
+    end_body(up);
+    expect_whole(&t, CHAT, "Hello there, you.");
+    assert_null(strstr(body, "overloaded"));
+    assert_int_equal(t.r.record.err, WR_OK);
+    rig_close(&t.r);
+  }
+}
+
+/* Nobody is asked: the error event, as ever. */
+static void refused(void **state) {
+  (void)state;
+  static const char tool[] =
+      "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n";
+  enum { TOOL, CHOICES, TOO_LONG, SPACE, FAULT_EVENT, N2, ATTEMPTS, NO_PREFILL, OFF, BUDGET,
+         CASES };
+  for (unsigned how = 0; how < CASES; how++) {
+    struct try t;
+    init_try(&t);
+    if (how == ATTEMPTS) t.r.groups[2].attempts = 1;
+    if (how == OFF) t.r.routes[0].continues = false;
+    if (how == TOO_LONG) t.r.routes[0].continue_bytes = 12;
+    if (how == BUDGET) t.r.groups[2].retry_budget_permille = 0;
+    for (unsigned i = 0; i < 2; i++)
+      if (how == NO_PREFILL) t.r.upstreams[i].prefill = WR_PREFILL_NONE;
+    rig_open(&t.r);
+    const char *json = how == N2 ? "{\"model\":\"m\",\"n\":2," MESSAGES_JSON "}" : JSON_BODY;
+    struct rig_up *up = first_says(&t, CHAT, json, how == SPACE ? " \n" : SHORT);
+    if (how == TOOL) say(up, tool);
+    if (how == CHOICES)
+      say(up, "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}\n\n");
+    if (how == FAULT_EVENT)
+      say(up, "data: {\"error\":{\"type\":\"invalid_request_error\"}}\n\n");
+    end_body(up);
+    TURN_UNTIL(&t.r.w, t.r.records == 1);
+    TURN_UNTIL(&t.r.w, t.r.client_end || strstr(t.r.got, "error"));
+    assert_non_null(strstr(t.r.got, "error"));
+    assert_int_equal(t.r.record.attempts, 1);
+    assert_string_equal(t.r.outcome, how == FAULT_EVENT ? "upstream_error" : "truncated");
+    assert_int_equal(ends(&t.r, WR_CONTINUE_REFUSED), how == OFF ? 0 : 1);
+    assert_int_equal(ends(&t.r, WR_CONTINUE_JOINED), 0);
+    rig_close(&t.r);
+  }
+}
+
+/* The second one fails too: before it has said anything, and behind it. */
+static void second_fails(void **state) {
+  (void)state;
+  for (unsigned how = 0; how < 5; how++) {
+    struct try t;
+    init_try(&t);
+    t.r.groups[2].attempts = how == 4 ? 3 : 2;
+    rig_open(&t.r);
+    struct rig_up *up = first_says(&t, CHAT, JSON_BODY, SHORT);
+    TURN_UNTIL(&t.r.w, t.r.got_len > 0);
+    end_body(up);
+    up = second(&t);
+    if (how == 0) rig_write(up->conn, "HTTP/1.1 400 No\r\ncontent-length: 2\r\n\r\nno", 41);
+    if (how == 1) rig_write(up->conn, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", 40);
+    if (how == 2) {
+      say_head(up, CHAT);
+      say(up, ROLE FAULT);
+    }
+    if (how >= 3) {
+      say_head(up, CHAT);
+      say_text(up, CHAT, " you", 4);
+      TURN_UNTIL(&t.r.w, strstr(t.r.got, "you"));
+      drop(up);
+    }
+    if (how == 4) { /* and the first one again, with both texts */
+      unsigned was = t.first;
+      t.first = !was;
+      up = second(&t);
+      assert_non_null(strstr(t.request, "\"content\":\"Hello there, you\"}]}"));
+      assert_non_null(strstr(t.request, "\"max_tokens\":98"));
+      say_head(up, CHAT);
+      say_text(up, CHAT, ", all.", 6);
+      say(up, STOP DONE);
+      end_body(up);
+      expect_whole(&t, CHAT, "Hello there, you, all.");
+      assert_int_equal(ends(&t.r, WR_CONTINUE_JOINED), 2);
+      assert_int_equal(t.r.record.attempts, 3);
+    } else {
+      TURN_UNTIL(&t.r.w, t.r.records == 1);
+      TURN_UNTIL(&t.r.w, strstr(t.r.got, "error"));
+      assert_string_equal(t.r.outcome, "truncated");
+      assert_null(strstr(t.r.got, "overloaded"));
+      assert_int_equal(ends(&t.r, WR_CONTINUE_FAILED), how < 3);
+      assert_int_equal(ends(&t.r, WR_CONTINUE_JOINED), how == 3);
+      assert_int_equal(ends(&t.r, WR_CONTINUE_REFUSED), how == 3);
+    }
+    rig_close(&t.r);
+  }
+}
+
+/* Nobody waits for the rest: the second attempt ends at once; heartbeats come until then. */
+static void client_leaves(void **state) {
+  (void)state;
+  struct try t;
+  init_try(&t);
+  t.r.routes[0].heartbeat_ms = 30;
+  rig_open(&t.r);
+  struct rig_up *up = first_says(&t, CHAT, JSON_BODY, SHORT);
+  TURN_UNTIL(&t.r.w, t.r.got_len > 0);
+  drop(up);
+  up = second(&t);
+  size_t before = count_of(t.r.got, "\r\n:");
+  TURN_UNTIL(&t.r.w, count_of(t.r.got, "\r\n:") > before + 1);
+  rig_client_drop(&t.r);
+  TURN_UNTIL(&t.r.w, t.r.records == 1 && up->ended);
+  assert_string_equal(t.r.outcome, "client_gone");
+  rig_close(&t.r);
+}
+
+/* The deadlines of the second attempt are its own; a client that doesn't read meanwhile gets all
+ * of it. */
+static void deadlines(void **state) {
+  (void)state;
+  struct try t;
+  init_try(&t);
+  t.r.routes[0].heartbeat_ms = 50;
+  for (unsigned i = 0; i < 2; i++) t.r.upstreams[i].timeout.first_token_ms = 600;
+  rig_open(&t.r);
+  struct rig_up *up = first_says(&t, CHAT, JSON_BODY, SHORT);
+  TURN_UNTIL(&t.r.w, t.r.got_len > 0);
+  drop(up);
+  up = second(&t);
+  say_head(up, CHAT);
+  say_text(up, CHAT, " you", 4);
+  TURN_UNTIL(&t.r.w, strstr(t.r.got, "you"));
+  size_t before = count_of(t.r.got, "\r\n:");
+  TURN_UNTIL(&t.r.w, count_of(t.r.got, "\r\n:") > before + 13); /* longer than first_token */
+  t.r.client_hold = true;
+  say_text(up, CHAT, ".", 1);
+  say(up, STOP DONE);
+  end_body(up);
+  TURN_UNTIL(&t.r.w, up->answered || t.r.records == 1 || wr_conn_unsent_bytes(up->conn) == 0);
+  t.r.client_hold = false;
+  wr_loop_mark(t.r.w.loop, &t.r.task);
+  expect_whole(&t, CHAT, "Hello there, you.");
+  /* And one that says nothing in time is given up. */
+  up = first_says(&t, CHAT, JSON_BODY, SHORT);
+  TURN_UNTIL(&t.r.w, t.r.got_len > 0);
+  drop(up);
+  up = second(&t);
+  say_head(up, CHAT);
+  say(up, ROLE);
+  TURN_UNTIL(&t.r.w, t.r.records == 2);
+  assert_string_equal(t.r.outcome, "truncated");
+  assert_int_equal(ends(&t.r, WR_CONTINUE_FAILED), 1);
+  rig_close(&t.r);
+}
+
+/* A pool that has no room for the text: the stream itself goes on. */
+static void small_pool(void **state) {
+  (void)state;
+  struct try t;
+  init_try(&t);
+  t.r.routes[0].continue_bytes = 1u << 20;
+  rig_open_pool(&t.r, 256u << 10);
+  char line[2001];
+  memset(line, 'x', sizeof line - 1);
+  line[sizeof line - 1] = 0;
+  struct rig_up *up = first_says(&t, CHAT, JSON_BODY, SHORT);
+  for (unsigned i = 0; i < 150; i++) {
+    size_t had = t.r.got_len;
+    say_text(up, CHAT, line, sizeof line - 1);
+    TURN_UNTIL(&t.r.w, t.r.got_len > had + sizeof line);
+  }
+  say(up, STOP DONE);
+  end_body(up);
+  TURN_UNTIL(&t.r.w, t.r.records == 1);
+  assert_string_equal(t.r.outcome, "complete");
+  rig_close(&t.r);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(breaks),
+    cmocka_unit_test(refused),
+    cmocka_unit_test(second_fails),
+    cmocka_unit_test(client_leaves),
+    cmocka_unit_test(deadlines),
+    cmocka_unit_test(small_pool),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
