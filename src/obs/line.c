@@ -4,8 +4,6 @@
 
 #include "base/check.h"
 
-#define KEY_MAX_BYTES 60u /* a line's keys are constants of the program */
-
 void wr_line_begin(struct wr_line *line, struct wr_buf *buf, enum wr_log_style style) {
   line->buf = buf;
   line->group = NULL;
@@ -19,19 +17,27 @@ void wr_line_end(struct wr_line *line) {
   if (line->style == WR_LOG_STYLE_JSON) wr_buf_char(line->buf, '}');
 }
 
+/* A member's name, in one piece or not at all. */
+static void put_json_key(struct wr_buf *buf, const char *key, bool first) {
+  size_t len = strlen(key);
+  if (wr_buf_room(buf) < len + 4) {
+    buf->overflow = true;
+    return;
+  }
+  char *p = buf->ptr + buf->len;
+  if (!first) *p++ = ',';
+  *p++ = '"';
+  memcpy(p, key, len);
+  p += len;
+  *p++ = '"';
+  *p++ = ':';
+  buf->len = (size_t)(p - buf->ptr);
+}
+
 static void put_key(struct wr_line *line, const char *key) {
   struct wr_buf *buf = line->buf;
   if (line->style == WR_LOG_STYLE_JSON) {
-    char text[KEY_MAX_BYTES + 4], *p = text;
-    size_t len = strlen(key);
-    WR_CHECK(len <= KEY_MAX_BYTES);
-    if (!line->first) *p++ = ',';
-    *p++ = '"';
-    memcpy(p, key, len);
-    p += len;
-    *p++ = '"';
-    *p++ = ':';
-    wr_buf_put(buf, wr_span_make(text, (size_t)(p - text)));
+    put_json_key(buf, key, line->first);
   } else {
     if (!line->first) wr_buf_char(buf, ' ');
     if (line->group) {
