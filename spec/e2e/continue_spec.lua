@@ -197,6 +197,30 @@ weir.group "up" { "u1", "u2", "u3", retry = { attempts = 4, budget = 1, backoff 
     s:stop()
   end))
 
+  it("goes on for a client that reads slowly", io_.test(function()
+    for _, action in ipairs { "pause_upstream", "coalesce" } do
+      local more = ('continue = true, slow_client = { action = "%s", high = "4KiB" }'):format(action)
+      local s = weir.run { conf = [[
+weir.upstream "bad" { kind = "mock", mock = { tokens = 3900, numbered = true, fault = "reset@3000" } }
+weir.upstream "good" { kind = "mock", prefill = true, mock = { tokens = 3900, numbered = true } }
+weir.group "up" { "bad", last = "good", retry = { budget = 1 } }
+]] .. routes(more) }
+      local expected, got = {}, 0
+      for i = 0, 3899 do expected[#expected + 1] = "t" .. i end
+      local r = assert(http.fetch(ask("messages", s.port, { rcvbuf = 4096, on_data = function(data)
+        got = got + #data
+        if got > 65536 then
+          got = 0
+          io_.pause(0.002)
+        end
+      end })))
+      assert.is_true(r.clean, action)
+      assert.is_true(table.concat(expected, " ") == dialects.text("messages", r.body), action)
+      assert.equal(1, s:line(1).continued, action)
+      s:stop()
+    end
+  end))
+
   it("ends as ever where nobody can go on", io_.test(function()
     for i, o in ipairs {
       { name = "responses" },                                          -- an API without messages

@@ -156,6 +156,16 @@ enum wr_err wr_continue_err(const struct wr_session *s, enum wr_err err) {
   return wr_continue_is_pending(s) && s->cont->err ? (enum wr_err)s->cont->err : err;
 }
 
+enum wr_err wr_continue_end_err(struct wr_session *s, enum wr_err err) {
+  if (!wr_continue_is_pending(s) || s->at) return err;
+  bool sought = err == s->retry_err || err == WR_E_NO_PEER || err == WR_E_NO_MODEL ||
+                err == WR_E_SHED || err == WR_E_QUEUE_FULL || err == WR_E_QUEUE_TIMEOUT;
+  if (!sought) return err; /* a limit of the request, or its client's end */
+  WR_RELAY_COUNT(s->relay, continued[WR_CONTINUE_REFUSED], 1);
+  err = wr_continue_err(s, err);
+  return err == WR_E_RESET ? WR_E_TRUNCATED : err;
+}
+
 void wr_continue_begin(struct wr_session *s) {
   struct wr_continue *c = of(s);
   WR_CHECK(c != NULL && c->next && s->committed && s->at != NULL && s->rq != NULL);

@@ -62,6 +62,8 @@ bool wr_continue_wanted(struct wr_session *s, enum wr_err err);
 void wr_continue_decided(struct wr_session *s, bool follows);
 /* What the client reads of a failure: the first one's, while nobody has gone on. */
 enum wr_err wr_continue_err(const struct wr_session *s, enum wr_err err);
+/* The same for the end of a request in whatever way: only where nobody was found to ask. */
+enum wr_err wr_continue_end_err(struct wr_session *s, enum wr_err err);
 /* RETRY: the attempt ends, the session gets ready for the next one. */
 void wr_continue_begin(struct wr_session *s);
 /* SEND: what goes into the request before the last byte of its messages, or of its prompt.

@@ -235,6 +235,7 @@ static enum wr_step break_off(struct wr_session *s, enum wr_err err) {
 }
 
 enum wr_step wr_session_fail(struct wr_session *s, enum wr_err err, struct wr_span why) {
+  err = wr_continue_end_err(s, err);
   remember(s, err, why);
   if (s->step == WR_STEP_FLUSH) return wr_session_client_gone(s);
   if (s->committed) return break_off(s, err);

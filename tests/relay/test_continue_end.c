@@ -174,6 +174,30 @@ static void deadlines(void **state) {
   rig_close(&t.r);
 }
 
+/* Everybody who could go on is at its limit: that is waited for in line, and not for ever. */
+static void line_is_long(void **state) {
+  (void)state;
+  for (unsigned queue = 0; queue < 2; queue++) {
+    struct try t;
+    init_try(&t);
+    if (queue) t.r.groups[2].queue = (struct wr_conf_queue){ .length = 4, .wait_ms = 30 };
+    rig_open(&t.r);
+    struct rig_up *up = first_says(&t, CHAT, JSON_BODY, SHORT);
+    TURN_UNTIL(&t.r.w, t.r.got_len > 0);
+    t.r.upstreams[!t.first].max_streams = 1;
+    t.r.shared.upstreams[!t.first] = 1; /* somebody else's */
+    drop(up);
+    TURN_UNTIL(&t.r.w, t.r.records == 1);
+    assert_string_equal(t.r.outcome, "truncated");
+    assert_int_equal(t.r.record.attempts, 1);
+    assert_int_equal(t.r.record.queued_us >= 30000, queue);
+    assert_int_equal(ends(&t.r, WR_CONTINUE_REFUSED), 1);
+    TURN_UNTIL(&t.r.w, strstr(t.r.got, "error"));
+    t.r.shared.upstreams[!t.first] = 0;
+    rig_close(&t.r);
+  }
+}
+
 /* A pool that has no room for the text: the stream itself goes on. */
 static void small_pool(void **state) {
   (void)state;
@@ -205,6 +229,7 @@ int main(void) {
     cmocka_unit_test(client_leaves),
     cmocka_unit_test(deadlines),
     cmocka_unit_test(small_pool),
+    cmocka_unit_test(line_is_long),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
