@@ -310,7 +310,7 @@ static void never_given_up(void **state) {
   begin(&r, &c);
   (void)fill(&r, &c, WR_SLOW_DID_STOP);
   TURN_UNTIL(&r.w, r.ups[0]->ended);
-  /* Without a deadline a turn that may wait would do so for ever. */
+  /* Long enough for the heartbeat: behind it no deadline is left. */
   for (uint64_t until_ms = clock_ms() + 60; clock_ms() < until_ms;) wr_loop_turn(r.w.loop, 0);
   assert_int_equal(r.records, 0);
   raw_close(&c);
