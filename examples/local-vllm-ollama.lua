@@ -13,6 +13,7 @@ weir.upstream "vllm" {
   models = { large = "meta-llama/Llama-3.1-70B-Instruct" },    -- what clients ask for = what the server calls it
   timeout = { connect = "1s", first_token = "2m" },
   limit = { 64 },                                              -- streams at a time; more go to the next of the group
+  prefill = "vllm",                                            -- goes on with an answer that the other server began
 }
 weir.upstream "ollama" {
   kind = "ollama", url = "http://127.0.0.1:11434",
@@ -23,6 +24,7 @@ weir.group "chat" { "vllm", last = "ollama", retry = { attempts = 3 } }
 -- OpenAI clients; Ollama speaks their language under the same path.
 weir.route "chat" {
   match = { path = "/v1/chat/completions" }, to = "chat",
+  continue = true,                                             -- when one server goes down in the middle of a stream
   on_request = function(req)
     if req.model == "small" then return "route", "ollama" end
   end,
