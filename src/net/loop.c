@@ -84,7 +84,8 @@ static void before_poll(uv_prepare_t *handle) {
   else uv_idle_stop(&loop->idle);
 }
 
-static void limit_nothing(uv_timer_t *handle) { (void)handle; }
+/* The turn may be over before it waits, on a machine that is busy: then it must not wait. */
+static void limit_reached(uv_timer_t *handle) { uv_stop(handle->loop); }
 
 static void after_poll(uv_check_t *handle) {
   struct wr_loop *loop = handle->data;
@@ -233,7 +234,7 @@ void wr_loop_turn(struct wr_loop *loop, int max_wait_ms) {
   WR_MAGIC_CHECK(loop, WR_LOOP_MAGIC);
   if (max_wait_ms > 0) {
     uv_update_time(&loop->uv);
-    uv_timer_start(&loop->limit, limit_nothing, (uint64_t)max_wait_ms, 0);
+    uv_timer_start(&loop->limit, limit_reached, (uint64_t)max_wait_ms, 0);
   }
   uv_run(&loop->uv, max_wait_ms == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
   if (max_wait_ms > 0) uv_timer_stop(&loop->limit);
