@@ -113,6 +113,11 @@ weir.pressure "loop_lag" { { at = "50ms", off = "20ms", "shed:paid", cap_output 
       local rc, out = run(name .. " --help")
       assert.equal(0, rc, name)
       assert.truthy(out:find("usage: weir " .. name, 1, true), name)
+      for _, other in ipairs { name .. " -h", "help " .. name } do
+        local status, same = run(other)
+        assert.equal(0, status, other)
+        assert.equal(out, same, other)
+      end
       -- What weir test doesn't know is busted's.
       rc, out = run(name .. " --no-such-option")
       assert.equal(name == "test" and 1 or 2, rc, name)
@@ -120,7 +125,9 @@ weir.pressure "loop_lag" { { at = "50ms", off = "20ms", "shed:paid", cap_output 
       n = n + 1
     end
     assert.is_true(n >= 5)
+    for _, args in ipairs { "help", "-h", "help --help" } do assert.equal(all, select(2, run(args))) end
     assert.equal(2, (run "nonsense"))
+    assert.equal(2, (run "help nonsense"))
     assert.equal(2, (run ""))
     assert.equal(1, (run "check -c /nowhere.lua"))
     assert.equal(1, (run "run -c /nowhere.lua"))

@@ -1,8 +1,9 @@
 /* probe.h: USDT probes, for bpftrace, perf and SystemTap, or nothing.
  *
- * Where <sys/sdt.h> is installed at build time a probe is one nop and a note in the binary; its
- * arguments are looked at only while somebody traces. docs/performance.md lists the probes with
- * their arguments. WR_NO_PROBES leaves them out. */
+ * Where <sys/sdt.h> is installed at build time (`make deps` does it on Debian) a probe is one nop
+ * and a note in the binary; its arguments are looked at only while somebody traces.
+ * docs/performance.md lists the probes with their arguments; .ci/hardening compares that list with
+ * the notes. WR_NO_PROBES leaves them out. */
 #ifndef WR_BASE_PROBE_H
 #define WR_BASE_PROBE_H
 

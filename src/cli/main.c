@@ -1,4 +1,5 @@
 /* weir: a relay for LLM token streams. One file a command; this one only finds it. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,18 +51,29 @@ static void usage(FILE *out) {
   fputs("\nweir COMMAND --help says more.\n", out);
 }
 
+static int command_run(int argc, char **argv) {
+  for (size_t i = 0; i < COMMANDS; i++)
+    if (!strcmp(argv[0], commands[i].name)) return commands[i].run(argc, argv);
+  fprintf(stderr, "weir: there is no command '%s'; see weir --help\n", argv[0]);
+  return 2;
+}
+
+static bool is_help(const char *arg) { return !strcmp(arg, "-h") || !strcmp(arg, "--help"); }
+
 int main(int argc, char **argv) {
+  static char long_help[] = "--help";
   if (argc < 2) {
     usage(stderr);
     return 2;
   }
-  if (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+  bool word = !strcmp(argv[1], "help");
+  if (is_help(argv[1]) || (word && (argc == 2 || is_help(argv[2])))) {
     usage(stdout);
     return 0;
   }
   if (!strcmp(argv[1], "--version")) return wr_cmd_version(1, argv);
-  for (size_t i = 0; i < COMMANDS; i++)
-    if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 1, argv + 1);
-  fprintf(stderr, "weir: there is no command '%s'; see weir --help\n", argv[1]);
-  return 2;
+  /* "weir help mock", "weir mock -h" and "weir mock --help" are one question. */
+  if (word || (argc == 3 && is_help(argv[2])))
+    return command_run(2, (char *[]){ argv[word ? 2 : 1], long_help, NULL });
+  return command_run(argc - 1, argv + 1);
 }

@@ -72,8 +72,7 @@ static enum wr_outcome outcome_of(enum wr_err err) {
     case WR_E_FIRST_TOKEN_TIMEOUT:
     case WR_E_TOTAL_TIMEOUT: return WR_OUTCOME_STALLED;
     case WR_E_TRUNCATED: return WR_OUTCOME_TRUNCATED;
-    case WR_E_POLICY_ERROR:
-    case WR_E_POLICY_LIMIT: return WR_OUTCOME_STOPPED;
+    case WR_E_POLICY_ERROR: return WR_OUTCOME_STOPPED;
     default: break;
   }
   return wr_err_retry(err) == WR_RETRY_NONE && err != WR_E_NO_PEER ? WR_OUTCOME_REFUSED
