@@ -15,16 +15,7 @@ describe("a queue", function()
 
   it("serves a burst over all workers, two at a time, and loses nobody #threads", io_.test(function()
     local s = weir.run { workers = 2, conf = conf("tokens = 3, rate = 100", 'length = 100, wait = "60s"') }
-    local done, whole = 0, 0
-    for _ = 1, 40 do
-      io_.go(function()
-        local r = http.fetch(dialects.ask("chat", s.port))
-        if r and r.status == 200 and r.clean then whole = whole + 1 end
-        done = done + 1
-      end)
-    end
-    io_.eventually("all answers", function() return done == 40 end, 60)
-    assert.equal(40, whole)
+    assert.equal(40, s:burst("chat", 40))
     local m = s:metrics()
     assert.equal(0, m.weir_queue_waiting)
     assert.is_true(m['weir_queue_total{result="served"}'] > 20)

@@ -12,25 +12,6 @@ local function add(s, text)
   files.write(path, s.base .. text .. "\n")
 end
 
--- Puts a new configuration in the place of everything but server and listen.
-local function configure(s, text)
-  local path = s.dir .. "/conf.lua"
-  local head = files.read(path):match "^(.-\nweir.listen [^\n]*\n)"
-  files.write(path, head .. text .. "\n")
-end
-
-local function reload(s)
-  local r = assert(s:admin("/reload", { method = "POST" }))
-  return r.status, assert(json.decode(r.body), r.body)
-end
-
-local function shell(command)
-  local p = assert(io.popen(command .. " 2>&1; echo rc=$?"))
-  local text = p:read "a"
-  p:close()
-  return text
-end
-
 -- Each policy leaves one word out: what a client reads says which policy its stream had.
 local function policy(word, rate)
   return ([[
@@ -86,8 +67,8 @@ describe("a reload", function()
     local old = assert(io_.connect("127.0.0.1", s.port))
     old:send(http.request(weir.chat { port = s.port }))
     local head = http.parse_head(assert(old:recv_until "\r\n\r\n"))
-    configure(s, policy "t7")
-    local status, answer = reload(s)
+    s:configure(policy "t7")
+    local status, answer = s:reload()
     assert.equal(200, status)
     assert.equal(2, answer.generation)
     assert.equal(2, s:metrics().weir_config_generation)
@@ -109,14 +90,14 @@ describe("a reload", function()
     add(s, 'weir.upstream "b" { kind = "opnai" }\nweir.route "x" { to = "nowhere" }')
     local before = memory(s)
     local _, lines = files.read(s.dir .. "/conf.lua"):gsub("\n", "")
-    local status, answer = reload(s)
+    local status, answer = s:reload()
     assert.equal(422, status)
     assert.is_true(#answer.findings >= 2)
     assert(answer.error.message:find(("conf.lua:%d: "):format(lines - 1), 1, true), answer.error.message)
     assert(answer.error.message:find(("conf.lua:%d: "):format(lines), 1, true), answer.error.message)
     assert.equal(lines - 1, answer.findings[1].line)
     assert.equal("t3", (ask_on(c, s.port)))
-    local text = shell(("%s reload --admin 127.0.0.1:%d"):format(weir.binary, s.admin_port))
+    local text = files.shell(("%s reload --admin 127.0.0.1:%d"):format(weir.binary, s.admin_port))
     assert(text:find("rc=1\n", 1, true) and text:find("opnai", 1, true) and text:find("nothing has changed", 1, true),
            text)
     s:signal "HUP"
@@ -127,7 +108,7 @@ describe("a reload", function()
     -- An address that can't be had is found out before anything changes.
     add(s, ('weir.listen "127.0.0.1:%d" {}'):format(s.admin_port + 0))
     add(s, 'weir.listen "192.0.2.1:80" {}')
-    status, answer = reload(s)
+    status, answer = s:reload()
     assert.equal(422, status)
     assert(answer.error.message:find("192.0.2.1", 1, true), answer.error.message)
     assert.equal(1, s:metrics().weir_config_generation)
@@ -143,13 +124,13 @@ describe("a reload", function()
     local kept = assert(io_.connect("127.0.0.1", s.port))
     assert.equal("t3", (ask_on(kept, s.port)))
     add(s, ('weir.listen "unix:%s/socket" {}'):format(s.dir))
-    assert.equal(200, (reload(s)))
+    assert.equal(200, (s:reload()))
     local raw = assert(require "socket.unix"())
     assert(raw:connect(s.dir .. "/socket"))
     local c = io_.wrap(raw)
     assert.equal("t3", (ask_on(c, s.port)))
     files.write(s.dir .. "/conf.lua", (s.base:gsub('memory = "64MiB"', 'memory = "32MiB"')))
-    local status, answer = reload(s)
+    local status, answer = s:reload()
     assert.equal(200, status)
     assert.same({ "server.memory" }, answer.restart)
     assert.is_nil(io.open(s.dir .. "/socket"))
@@ -157,7 +138,7 @@ describe("a reload", function()
     assert.equal("t3", (ask_on(kept, s.port)))
     -- The same addresses again: nothing is bound anew.
     files.write(s.dir .. "/conf.lua", s.base)
-    assert.equal(200, (reload(s)))
+    assert.equal(200, (s:reload()))
     assert.equal("t3", (ask_on(kept, s.port)))
     s:stop()
   end))
@@ -182,14 +163,14 @@ describe("a reload", function()
     assert.equal("first", name)
     assert.equal("t3", (ask_on(old, s.port)))
     certificate "second"
-    assert.equal(200, (reload(s)))
+    assert.equal(200, (s:reload()))
     local new
     new, name = connect(s)
     assert.equal("second", name)
     assert.equal("t3", (ask_on(new, s.port)))
     assert.equal("t3", (ask_on(old, s.port)))
     files.write(dir .. "/cert.pem", "no certificate")
-    local status, answer = reload(s)
+    local status, answer = s:reload()
     assert.equal(422, status)
     assert(answer.error.message:find("cert.pem", 1, true), answer.error.message)
     assert.equal("t3", (ask_on(connect(s), s.port)))
@@ -209,19 +190,19 @@ describe("a reload", function()
     end
     for i = 2, 4 do
       hold()
-      local status, answer = reload(s)
+      local status, answer = s:reload()
       assert.equal(200, status)
       assert.equal(i, answer.generation)
     end
     hold()
     assert.equal(4, s:metrics().weir_generations_live)
-    local status, answer = reload(s)
+    local status, answer = s:reload()
     assert.equal(409, status)
     assert.equal("generations", answer.error.code)
     assert.equal(1, s:metrics()['weir_reloads_total{result="refused"}'])
     held[1]:close()
     io_.eventually("one to go", function() return s:metrics().weir_generations_live == 3 end)
-    assert.equal(200, (reload(s)))
+    assert.equal(200, (s:reload()))
     s:stop()
   end))
 
@@ -232,7 +213,7 @@ describe("a reload", function()
     local head = http.parse_head(assert(c:recv_until "\r\n\r\n"))
     s:signal "TERM"
     io_.eventually("the drain", function() return s:metrics().weir_draining == 1 end)
-    local status, answer = reload(s)
+    local status, answer = s:reload()
     assert.equal(409, status)
     assert.equal("draining", answer.error.code)
     s:signal "HUP"
@@ -248,7 +229,7 @@ describe("a reload", function()
     local list, generations = {}, {}
     for i = 1, 40 do
       list[i] = io_.go(function()
-        local status, answer = reload(s)
+        local status, answer = s:reload()
         assert.equal(200, status)
         generations[answer.generation] = true
       end)
@@ -275,10 +256,10 @@ describe("a reload", function()
       end)
     end
     io_.join(warm)
-    configure(s, policy("t7", 100))
-    assert.equal(200, (reload(s)))
-    configure(s, policy("t3", 100))
-    assert.equal(200, (reload(s)))
+    s:configure(policy("t7", 100))
+    assert.equal(200, (s:reload()))
+    s:configure(policy("t3", 100))
+    assert.equal(200, (s:reload()))
     io_.eventually("the old ones to go", function() return s:metrics().weir_generations_live == 1 end)
     local c = assert(io_.connect("127.0.0.1", s.port))
     local before = memory(s)
@@ -301,8 +282,8 @@ describe("a reload", function()
     end
     local ok, refused = 0, 0
     while ok < RELOADS do
-      configure(s, policy(ok % 2 == 0 and "t7" or "t3", 100))
-      local status, answer = reload(s)
+      s:configure(policy(ok % 2 == 0 and "t7" or "t3", 100))
+      local status, answer = s:reload()
       if status == 200 then
         ok = ok + 1
         local newest = ok % 2 == 1 and "t7" or "t3"
@@ -324,8 +305,8 @@ describe("a reload", function()
     assert.is_nil(m.weir_hook_errors_total)
     c:close()
     s:assert_idle()
-    configure(s, policy("t3", 100)) -- and once more: it closes the idle connections
-    assert.equal(200, (reload(s)))
+    s:configure(policy("t3", 100)) -- and once more: it closes the idle connections
+    assert.equal(200, (s:reload()))
     local grown
     local function returned()
       grown = nil

@@ -8,24 +8,6 @@ local json = require "cjson.safe"
 
 local BINARY = os.getenv "WEIR" or os.getenv "WEIR_BIN" or "build/release/weir"
 
-local function configure(s, text)
-  local path = s.dir .. "/conf.lua"
-  local head = files.read(path):match "^(.-\nweir.listen [^\n]*\n)"
-  files.write(path, head .. text .. "\n")
-end
-
-local function reload(s)
-  local r = assert(s:admin("/reload", { method = "POST" }))
-  assert.equal(200, r.status, r.body)
-end
-
-local function shell(command)
-  local p = assert(io.popen(command .. " 2>&1; echo rc=$?"))
-  local text = p:read "a"
-  p:close()
-  return text
-end
-
 -- name: of a dialect; routes differ by their paths.
 local function chat(s, model, name, on_data)
   return assert(http.fetch(dialects.ask(name or "chat", s.port, nil, { on_data = on_data,
@@ -98,12 +80,12 @@ describe("state #threads", function()
     end
     local s = weir.run { workers = 2, conf = conf "keys = 10" }
     for i = 1, 5 do assert.equal(tostring(i), peek(s)) end
-    reload(s)
+    assert.equal(200, (s:reload()))
     assert.equal("6", peek(s))
-    configure(s, conf "keys = 11")
-    reload(s)
+    s:configure(conf "keys = 11")
+    assert.equal(200, (s:reload()))
     assert.equal("1", peek(s))
-    configure(s, conf 'keys = 12, per = "1h"')
+    s:configure(conf 'keys = 12, per = "1h"')
     local r = assert(s:admin("/reload", { method = "POST" }))
     assert.equal(422, r.status)
     assert.truthy(r.body:find("counter 'c': unknown option 'per'", 1, true), r.body)
@@ -127,24 +109,24 @@ describe("state #threads", function()
     assert.equal(404, (post "/flags/night/maybe"))
     assert.equal(405, assert(s:admin "/flags/night/on").status)
     local admin = "--admin 127.0.0.1:" .. s.admin_port
-    local out = shell(("%s flag open off %s"):format(BINARY, admin))
+    local out = files.shell(("%s flag open off %s"):format(BINARY, admin))
     assert.equal("open is off\nrc=0\n", out)
     assert.equal("true false", peek(s))
-    reload(s)
+    assert.equal(200, (s:reload()))
     assert.equal("true false", peek(s))
-    out = shell(("%s flag no on -c %s/conf.lua --admin 127.0.0.1:%d"):format(BINARY, s.dir, s.admin_port))
+    out = files.shell(("%s flag no on -c %s/conf.lua --admin 127.0.0.1:%d"):format(BINARY, s.dir, s.admin_port))
     assert.equal("weir flag: no: no policy has a flag of that name\nrc=1\n", out)
-    assert.truthy(shell(("%s flag night up %s"):format(BINARY, admin)):find "rc=2")
+    assert.truthy(files.shell(("%s flag night up %s"):format(BINARY, admin)):find "rc=2")
     local flags = assert(json.decode(assert(s:admin "/flags").body))
     table.sort(flags, function(a, b) return a.name < b.name end)
     assert.same({ { name = "night", on = true }, { name = "open", on = false } }, flags)
     assert.equal(1, s:metrics()['weir_flag{name="night"}'])
-    out = shell(("%s status %s"):format(BINARY, admin))
+    out = files.shell(("%s status %s"):format(BINARY, admin))
     assert.truthy(out:find "^weir %d+%.%d+%.%d+, up %d+ %a+, configuration 2", out)
     assert.truthy(out:find("\nworker 1: %d+ connections, %d+ requests, Lua %d+%.%d of 16%.0 MiB\n"), out)
     assert.truthy(out:find("\nflag night: on\n", 1, true), out)
     assert.truthy(out:find "rc=0", out)
-    assert.truthy(shell(BINARY .. " status --admin 127.0.0.1:1"):find "weir status: .*refused.*rc=1")
+    assert.truthy(files.shell(BINARY .. " status --admin 127.0.0.1:1"):find "weir status: .*refused.*rc=1")
     s:stop()
   end))
 
@@ -162,8 +144,8 @@ describe("state #threads", function()
         if name:find('weir_hook_errors_total{plugin="[^"]*conf.lua:%d+",hook="every",kind="error"}') then return true end
       end
     end)
-    configure(s, UP:format(1000) .. 'local c = weir.counter "c"\n' .. PEEK:format 'c:get(req.model)')
-    reload(s)
+    s:configure(UP:format(1000) .. 'local c = weir.counter "c"\n' .. PEEK:format 'c:get(req.model)')
+    assert.equal(200, (s:reload()))
     io_.eventually("the old generation to go", function() return s:metrics().weir_generations_live == 1 end)
     io_.eventually("the old VMs to go", function()
       local last = count "old"
@@ -207,8 +189,8 @@ describe("streams of an old generation #threads", function()
       end)
     end
     io_.eventually("both to run", function() return begun == 2 end)
-    configure(s, conf "-- anew")
-    reload(s)
+    s:configure(conf "-- anew")
+    assert.equal(200, (s:reload()))
     io_.join(list)
     assert.is_true(done.plain.clean)
     local text = dialects.text("responses", done.plain.body)

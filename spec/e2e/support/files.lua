@@ -17,6 +17,14 @@ function M.write(path, text)
   f:close()
 end
 
+-- What a command says, both ways, and "rc=N" behind it.
+function M.shell(command)
+  local p = assert(io.popen(command .. " 2>&1; echo rc=$?"))
+  local text = p:read "a"
+  p:close()
+  return text
+end
+
 function M.temp_dir()
   local p = assert(io.popen("mktemp -d", "r"))
   local dir = p:read "l"

@@ -1,7 +1,9 @@
 -- Starts the real binary and watches over it: what it prints, how it ends, what it leaves behind.
+local dialects = require "spec.e2e.support.dialects"
 local files = require "spec.e2e.support.files"
 local http = require "spec.e2e.support.http"
 local io_ = require "spec.e2e.support.io"
+local json = require "cjson.safe"
 
 local M = { binary = os.getenv "WEIR_BIN" or os.getenv "WEIR" or "build/release/weir" }
 
@@ -50,7 +52,6 @@ end
 
 -- Lines of the access log, decoded, once there are n of them.
 function server:lines(n)
-  local json = require "cjson.safe"
   local list
   io_.eventually(("%d lines in the access log"):format(n or 0), function()
     list = {}
@@ -73,6 +74,33 @@ function server:admin(path, o)
   o = o or {}
   local r, err = http.fetch { port = self.admin_port, path = path, host = "127.0.0.1", method = o.method }
   return r, err
+end
+
+-- Puts a new configuration in the place of everything but server and listen.
+function server:configure(text)
+  local path = self.dir .. "/conf.lua"
+  local head = files.read(path):match "^(.-\nweir.listen [^\n]*\n)"
+  files.write(path, head .. text .. "\n")
+end
+
+-- So many requests of a dialect at once; returns how many answers were whole when all had ended.
+function server:burst(name, n)
+  local done, whole = 0, 0
+  for _ = 1, n do
+    io_.go(function()
+      local r = http.fetch(dialects.ask(name, self.port))
+      if r and r.status == 200 and r.clean then whole = whole + 1 end
+      done = done + 1
+    end)
+  end
+  io_.eventually("all answers", function() return done == n end, 60)
+  return whole
+end
+
+-- Returns the status and the answer, decoded.
+function server:reload()
+  local r = assert(self:admin("/reload", { method = "POST" }))
+  return r.status, assert(json.decode(r.body), r.body)
 end
 
 -- Prometheus text, strictly read: { ["name"] = sum over labels, ["name{labels}"] = value }.
