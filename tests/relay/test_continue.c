@@ -26,8 +26,8 @@ static void every_break(void **state) {
       say(up, first_of[shape]);
       size_t half = body_bytes + (strlen(TEXT) - body_bytes) / 2;
       while (((unsigned char)TEXT[half] & 0xc0u) == 0x80u) half++;
-      say_text(up, shape, TEXT + body_bytes, half - body_bytes);
-      say_text(up, shape, TEXT + half, strlen(TEXT) - half);
+      say_text(up, shape, &TEXT[body_bytes], half - body_bytes);
+      say_text(up, shape, &TEXT[half], strlen(TEXT) - half);
       say(up, last_of[shape]);
       end_body(up);
       expect_whole(&t, shape, TEXT);

@@ -40,7 +40,7 @@ static void retries(void **state) {
     { DAYS_BUSY, EVERY, 40, 41, 5000 }, { DAYS_BROWN, 1, 50, 56, 1000 },
   };
   static struct days d;
-  for (uint64_t seed = 1; seed <= 3; seed++) {
+  for (uint64_t seed = 1; seed <= days_seeds(3); seed++) {
     struct days_plan plan = base;
     plan.again = seed != 2;
     plan.faults = faults;
@@ -99,7 +99,7 @@ static void assert_hedges_hold(const struct days *d) {
 static void by_percentile(void **state) {
   (void)state;
   static struct days d;
-  for (uint64_t seed = 1; seed <= 3; seed++) {
+  for (uint64_t seed = 1; seed <= days_seeds(3); seed++) {
     struct days_plan plan = base;
     plan.hedge = true;
     plan.hedge_permille = 1000;
@@ -124,7 +124,7 @@ static void by_share(void **state) {
   (void)state;
   static struct days d;
   double alone_ms = 0;
-  for (uint64_t seed = 0; seed <= 3; seed++) {
+  for (uint64_t seed = 0; seed <= days_seeds(3); seed++) {
     struct days_plan plan = base;
     plan.hedge = seed != 0;
     plan.hedge_permille = 50;
@@ -176,7 +176,7 @@ static void together(void **state) {
     { DAYS_BROWN, EVERY, 60, 61, 1000 },
   };
   static struct days d;
-  for (uint64_t seed = 1; seed <= 4; seed++) {
+  for (uint64_t seed = 1; seed <= days_seeds(4); seed++) {
     struct days_plan plan = base;
     plan.peers = seed % 2 ? 3 : 2;
     plan.again = true;
