@@ -180,6 +180,7 @@ void wr_continue_begin(struct wr_session *s) {
   c->joining = true;
   c->begun = c->passing_over = false;
   c->spent = s->usage[1] > (int64_t)s->contents ? s->usage[1] : (int64_t)s->contents;
+  if (c->spent > UINT32_MAX) c->spent = UINT32_MAX; /* servers say anything; sums must hold */
   c->block_open = s->dialect == WR_DIALECT_ANTHROPIC && s->open > 0;
   c->block = c->block_open ? s->open - 1 : 0;
   c->shift = 0;

@@ -102,7 +102,8 @@ static enum wr_err data_of(struct wr_session *s, const struct cut *c, struct wr_
 static void usage_take(struct wr_session *s, const struct wr_usage *u) {
   WR_DCHECK(u->input >= -1 && u->output >= -1);
   if (u->input >= 0) s->usage[0] = u->input;
-  if (u->output >= 0) s->usage[1] = u->output + wr_continue_spent(s);
+  const int64_t spent = wr_continue_spent(s), room = INT64_MAX - spent;
+  if (u->output >= 0) s->usage[1] = (u->output < room ? u->output : room) + spent;
   if (u->cached >= 0) s->usage[2] = u->cached;
   if (u->reasoning >= 0) s->usage[3] = u->reasoning;
 }

@@ -88,6 +88,38 @@ static void requests(void **state) {
   }
 }
 
+/* Counts beyond all reason add up to no negative number: quotas are settled by the sum. */
+static void hostile_counts(void **state) {
+  (void)state;
+  static const char *const seconds[] = { "9223372036854775807", "4294967295", "7" };
+  for (unsigned i = 0; i < 3; i++) {
+    struct try t;
+    init_try(&t);
+    rig_open(&t.r);
+    ask_body(&t, CHAT, JSON_BODY);
+    TURN_UNTIL(&t.r.w, asked(&t.r));
+    struct rig_up *up = asked(&t.r);
+    t.first = up->peer;
+    say_head(up, CHAT);
+    say_text(up, CHAT, "a", 1);
+    say(up, "data: {\"choices\":[],\"usage\":{\"completion_tokens\":9223372036854775807}}\n\n");
+    TURN_UNTIL(&t.r.w, strstr(t.r.got, "completion_tokens"));
+    drop(up);
+    up = second(&t);
+    say_head(up, CHAT);
+    say_text(up, CHAT, "b", 1);
+    char last[160];
+    snprintf(last, sizeof last,
+             "data: {\"choices\":[],\"usage\":{\"completion_tokens\":%s}}\n\n" DONE, seconds[i]);
+    say(up, STOP);
+    say(up, last);
+    end_body(up);
+    expect_whole(&t, CHAT, "ab");
+    assert_true(t.r.record.output_tokens >= (int64_t)UINT32_MAX);
+    rig_close(&t.r);
+  }
+}
+
 /* The envelope goes on: the id, counts of tokens; thoughts and a second role don't. */
 static void envelopes(void **state) {
   (void)state;
@@ -335,6 +367,7 @@ int main(void) {
     cmocka_unit_test(every_break),
     cmocka_unit_test(requests),
     cmocka_unit_test(envelopes),
+    cmocka_unit_test(hostile_counts),
     cmocka_unit_test(blocks),
     cmocka_unit_test(repeats),
     cmocka_unit_test(held_then_tool),
