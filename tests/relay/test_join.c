@@ -134,10 +134,9 @@ static struct wr_span rest_of(struct reader *r, struct wr_span whole, bool escap
 static const char *const texts[] = {
   "The quick brown fox jumps over the lazy dog, twice.",
   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
-  "Gr\xc3\xbc\xc3\x9f" "e \xe2\x82\xac and \xf0\x9f\x98\x80\xf0\x9f\x98\x81, so  \\n\\n  it "
-  "goes on",
-  "\\ud83d\\ude00\\uD83D\\uDE01 \\u00fc\\u20ac \\t\\\"x\\\\y\\/ \\n\\n\\n and then \\ud83d\\ude00 "
-  "end",
+  "Gr\xc3\xbc\xc3\x9f" "e \xe2\x82\xac and \xf0\x9f\x98\x80\xf0\x9f\x98\x81, so  \\n\\n  it goes",
+  ("\\ud83d\\ude00\\uD83D\\uDE01 \\u00fc\\u20ac \\t\\\"x\\\\y\\/ \\n\\n\\n and then \\ud83d\\ude00 "
+   "end"),
   "   \\n leading, and a tail that begins like it   \\n leading, and more of it",
   "- one\\n- two\\n- three\\n- one\\n- two\\n- three and a half of that list\\n",
 };
