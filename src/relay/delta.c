@@ -172,7 +172,11 @@ static bool find_doc(struct wr_span bytes, bool lines, struct wr_span *doc) {
   return ev.kind == WR_SSE_EVENT && !ev.multi_data && !ev.has_id && !ev.has_retry;
 }
 
+/* A number that counts events; longer ones are left alone. */
+#define NUMBER_DIGITS 19
+
 static bool digits(struct wr_span s) {
+  if (s.len > NUMBER_DIGITS) return false;
   for (size_t i = 0; i < s.len; i++)
     if (s.ptr[i] < '0' || s.ptr[i] > '9') return false;
   return s.len > 0;
@@ -243,7 +247,7 @@ static struct wr_span hole_content(const struct hole *h, const char *p, const ch
   const char *q = p;
   if (h->what == NUMBER) {
     while (q < end && *q >= '0' && *q <= '9') q++;
-    if (q == p || q - p > 19) return wr_span_make(NULL, 0);
+    if (q == p || q - p > NUMBER_DIGITS) return wr_span_make(NULL, 0);
   } else {
     q = string_end(p, end);
     if (q == end) return wr_span_make(NULL, 0);
