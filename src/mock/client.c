@@ -8,6 +8,8 @@
 
 /* Steps and writes that one client may do in a turn of the loop, so that others have theirs. */
 #define TURN_BUDGET 64u
+/* A client that reads nothing acknowledges nothing either. */
+#define ARRIVAL_MAX_MS 100u
 
 static const char *outcome(const struct wr_mock_client *c, bool whole) {
   const struct wr_mock_exchange *x = c->exchange;
@@ -69,8 +71,13 @@ static enum wr_mock_turn step_flush(struct wr_mock_client *c) {
       return WR_MOCK_TURN_MORE;
     }
     case WR_MOCK_AFTER_ABORT:
-      /* What was promised before the reset has to have left. */
+      /* What was promised before the reset has to have left, and not only as far as the kernel. */
       if (wr_conn_unsent_bytes(c->conn) > 0) return WR_MOCK_TURN_WAIT;
+      if (wr_conn_unacked_bytes(c->conn) > 0 && c->waits < ARRIVAL_MAX_MS) {
+        c->waits++;
+        wr_timer_set(c->mock->loop, &c->timer, 1);
+        return WR_MOCK_TURN_WAIT;
+      }
       exchange_done(c, true);
       return gone(c, true);
     case WR_MOCK_AFTER_HOLD: c->state = WR_MOCK_HOLD; return WR_MOCK_TURN_MORE;

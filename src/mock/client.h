@@ -105,6 +105,7 @@ struct wr_mock_client {
   uint32_t magic;
   uint8_t state;       /* enum wr_mock_state */
   uint8_t after;       /* enum wr_mock_after */
+  uint8_t waits;       /* ms that the end has waited for bytes to arrive */
   bool on_timer;       /* a stream waits for the clock, not for its reader */
   uint32_t budget;     /* writes that this turn may still do */
   uint32_t split_left; /* bytes that leave one a write (split-head) */

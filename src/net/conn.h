@@ -88,6 +88,9 @@ WR_MUST_USE enum wr_err wr_conn_flush(struct wr_conn *conn);
 /* Bytes queued and not yet taken by the kernel (for TLS: not yet encrypted, or encrypted and not
  * yet taken). */
 size_t wr_conn_unsent_bytes(const struct wr_conn *conn);
+/* Bytes that the kernel has taken and the other side hasn't acknowledged: a reset loses them. A
+ * system call; 0 also where the kernel doesn't say. */
+size_t wr_conn_unacked_bytes(const struct wr_conn *conn);
 /* Sends FIN (close_notify) behind what is queued. */
 void wr_conn_shutdown(struct wr_conn *conn);
 /* Copies queued views out of big blocks that they would pin (copy reason `compact`). */

@@ -1,6 +1,8 @@
 /* tcp.c: the part of a connection that knows libuv and sockets. */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -356,6 +358,16 @@ enum wr_err wr_tcp_open(struct wr_conn *conn, int take_fd) {
   if (err != WR_OK) close(take_fd);
   else conn->fd = take_fd;
   return err;
+}
+
+size_t wr_conn_unacked_bytes(const struct wr_conn *conn) {
+  WR_MAGIC_CHECK(conn, WR_CONN_MAGIC);
+  uv_os_fd_t fd;
+  int bytes = 0;
+  if (conn->closed || uv_fileno((const uv_handle_t *)(const void *)&conn->tcp, &fd) != 0 ||
+      ioctl(fd, SIOCOUTQ, &bytes) != 0 || bytes < 0)
+    return 0;
+  return (size_t)bytes;
 }
 
 static void close_done(uv_handle_t *handle) {
