@@ -176,13 +176,13 @@ weir.group "up" { "u1", "u2", "u3", retry = { attempts = 4, budget = 1, backoff 
         local name = NAMES[i % 2 + 1]
         local r = assert(http.fetch(ask(name, s.port)))
         local text = dialects.text(name, r.body)
-        if r.clean then
+        -- An error event that is the upstream's own, with nobody left to go on, has the upstream's clean end.
+        local events = dialects.events(r.body)
+        if not dialects.is_error_event(name, events[#events]) then
           expect_one(name, r, "mixed")
           assert.equal(expected, text)
           whole = whole + 1
         else
-          local events = dialects.events(r.body)
-          assert.is_true(dialects.is_error_event(name, events[#events]), r.body)
           assert.equal(expected:sub(1, #text), text)
           broken = broken + 1
         end
